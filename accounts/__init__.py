@@ -1,0 +1,1 @@
+"""People, Projects, memberships and roles, and the audit trail of every change."""

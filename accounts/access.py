@@ -1,0 +1,182 @@
+"""Who may open an address. Every view carries one of these marks; a check refuses to start without (P1, P2).
+
+* :func:`public` – anybody, with the reason;
+* :func:`signed_in` – any person, nothing of a Project;
+* :func:`in_projects` – a person with a role; opens the scope (django-scopes) of the person's Projects, so that
+  queries cannot see others. With ``resolve`` the object that the address names is looked up inside that scope:
+  outside it the answer is 404, inside it with too weak a role 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Any, Concatenate, Protocol, TypeVar, cast
+
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import reverse
+from django_scopes import scope
+
+from .models import Membership, Project, Role, User
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+View = Callable[..., HttpResponse]
+Decorator = Callable[[Callable[Concatenate[Any, ...], HttpResponse]], View]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The mark on a view: what it takes to see and to change, for the system check and the access matrix."""
+
+    kind: str
+    reason: str = ""
+    see: Role | None = None
+    change: Role | None = None
+    methods: tuple[str, ...] = ("GET",)
+    names: str = ""
+
+
+class Person:
+    """The signed-in person's Projects and roles, read once per request (one query)."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    @cached_property
+    def memberships(self) -> dict[int, Membership]:
+        rows = Membership.objects.filter(user=self.user).select_related("project").order_by("project__name")
+        return {row.project_id: row for row in rows}
+
+    @property
+    def projects(self) -> list[Project]:
+        return [row.project for row in self.memberships.values()]
+
+    def projects_with(self, role: Role) -> list[Project]:
+        return [row.project for row in self.memberships.values() if Role(row.role).covers(role)]
+
+    def role_in(self, project_id: int) -> Role | None:
+        row = self.memberships.get(project_id)
+        return Role(row.role) if row else None
+
+    def may(self, role: Role, project_id: int) -> bool:
+        held = self.role_in(project_id)
+        return held is not None and held.covers(role)
+
+    def may_somewhere(self, role: Role) -> bool:
+        return any(Role(row.role).covers(role) for row in self.memberships.values())
+
+
+class PersonRequest(HttpRequest):
+    """A request that passed :func:`in_projects`."""
+
+    person: Person
+    user: User
+    can_change: bool
+
+
+class InProject(Protocol):
+    @property
+    def project_id(self) -> int: ...
+
+
+T = TypeVar("T", bound=InProject)
+Resolver = Callable[[Mapping[str, Any]], tuple[str, InProject]]
+
+
+def _mark(view: View, access: Access) -> View:
+    view.access = access  # type: ignore[attr-defined]
+    return view
+
+
+def public(reason: str, *, methods: tuple[str, ...] = ("GET",)) -> Decorator:
+    """Open to anybody; the reason is part of the code."""
+
+    def decorate(function: View) -> View:
+        @wraps(function)
+        def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            return _method_refused(request, methods) or function(request, *args, **kwargs)
+
+        return _mark(view, Access("public", reason=reason, methods=methods))
+
+    return decorate
+
+
+def signed_in(*, methods: tuple[str, ...] = ("GET",)) -> Decorator:
+    """For any person, about nothing but themselves."""
+
+    def decorate(function: View) -> View:
+        @wraps(function)
+        def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if isinstance(request.user, AnonymousUser):
+                return to_sign_in(request)
+            return _method_refused(request, methods) or function(request, *args, **kwargs)
+
+        return _mark(view, Access("signed in", methods=methods))
+
+    return decorate
+
+
+def in_projects(
+    see: Role = Role.VIEWER,
+    *,
+    change: Role = Role.OPERATOR,
+    methods: tuple[str, ...] = ("GET",),
+    resolve: Resolver | None = None,
+    names: str = "",
+) -> Decorator:
+    """For people of a Project: ``see`` for safe methods, ``change`` for the others.
+
+    ``resolve`` takes the address's arguments and gives ``(keyword, object)``; the view receives the object
+    under that keyword in place of the arguments. ``names`` says in one word what is resolved (for the matrix).
+    """
+
+    def decorate(function: View) -> View:
+        @wraps(function)
+        def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            if isinstance(request.user, AnonymousUser):
+                return to_sign_in(request)
+            refused = _method_refused(request, methods)
+            if refused:
+                return refused
+            person_request = cast("PersonRequest", request)
+            person = person_request.person
+            needed = see if request.method in SAFE else change
+            with scope(project=list(person.memberships)):
+                if resolve is not None:
+                    keyword, found = resolve(kwargs)
+                    held = person.role_in(found.project_id)
+                    if held is None:
+                        raise Http404
+                    if not held.covers(needed):
+                        raise PermissionDenied
+                    person_request.can_change = held.covers(change)
+                    response = function(request, **{keyword: found})
+                else:
+                    if not person.may_somewhere(needed) and (needed is not Role.VIEWER):
+                        raise PermissionDenied
+                    person_request.can_change = person.may_somewhere(change)
+                    response = function(request, **kwargs)
+            response.headers.setdefault("Cache-Control", "private, no-store")
+            return response
+
+        return _mark(view, Access("in projects", see=see, change=change, methods=methods, names=names))
+
+    return decorate
+
+
+def to_sign_in(request: HttpRequest) -> HttpResponse:
+    """The way to the sign-in page; an htmx request is told to load it whole instead of into a part."""
+    if getattr(request, "htmx", False):
+        response = HttpResponse(status=204)
+        response["HX-Redirect"] = reverse("accounts:sign_in")
+        return response
+    return redirect_to_login(request.get_full_path())
+
+
+def _method_refused(request: HttpRequest, methods: tuple[str, ...]) -> HttpResponse | None:
+    allowed = {*methods, *(("HEAD",) if "GET" in methods else ())}
+    return None if request.method in allowed else HttpResponseNotAllowed(sorted(allowed))

@@ -1,0 +1,24 @@
+"""Rings for a worker after the commit. The row is the queue: a ring that is lost is heard by the sweeper."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Task
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+logger = logging.getLogger(__name__)
+
+
+def ring(task: Task[Any, Any], *args: Any, countdown: float = 0) -> None:
+    """Publish the task when the surrounding transaction has committed; a broker that is away is no error."""
+
+    def publish() -> None:
+        try:
+            task.apply_async(args=args, countdown=countdown, retry=False)
+        except OperationalError as error:
+            logger.warning("%s not rung, left to the sweeper: %s", task.name, error)
+
+    transaction.on_commit(publish)

@@ -1,0 +1,1 @@
+"""Device types and devices: All Devices, the Add Device wizard, the detail page, registration on networks."""

@@ -1,0 +1,134 @@
+"""The registry through which LoRa, M2M and Internet tell the device screens what they need to know.
+
+``devices`` imports none of them: each registers itself in ``AppConfig.ready``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django_stubs_ext import StrOrPromise
+
+from accounts.models import Project, User
+
+from .models import Device, DeviceType
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction on its way out. ``payload``: the encoded bytes (LoRa) or a SenML pack (M2M, Internet)."""
+
+    correlation_id: UUID
+    encoder: str
+    payload: bytes
+    fport: int | None = None
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that is shown once: ``label``, ``value`` (grouped for reading where that helps), help text."""
+
+    label: str
+    value: str
+    help: str = ""
+
+
+class NetworkForm(forms.Form):
+    """The network step's form. ``save`` writes the network info in the caller's transaction.
+
+    It claims the identifiers (``devices.services.claim_identifier``), and may set errors through
+    IdentifierInUse with ``field`` naming the input. It gives the secrets to show once.
+    """
+
+    def __init__(self, *args: Any, device: Device, **kwargs: Any) -> None:
+        self.device = device
+        super().__init__(*args, **kwargs)
+
+    def save(self, *, actor: User) -> list[Secret]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The connectivity card: lines of (label, value, kind); kind tells the template how to draw the value."""
+
+    title: StrOrPromise
+    lines: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+class Connectivity(ABC):
+    """What one kind of connectivity brings. Network methods are called outside transactions, may be called
+    again after a crash, and raise NetworkRefused (final) or NetworkUnavailable (later)."""
+
+    slug: str
+    label: StrOrPromise
+    identifier_label: str
+    # The template of the wizard's network step; it gets ``form``, ``device`` and what ``form`` offers.
+    step_template: str
+    # How long an instruction may be Executing where the device type does not say.
+    downlink_timeout: timedelta
+
+    @abstractmethod
+    def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> NetworkForm:
+        """The network step's form, different per type (L1, M1, I1)."""
+
+    @abstractmethod
+    def has_network_info(self, device: Device) -> bool: ...
+
+    @abstractmethod
+    def card(self, device: Device) -> Card: ...
+
+    @abstractmethod
+    def register(self, device: Device) -> None: ...
+
+    @abstractmethod
+    def activate(self, device: Device) -> None: ...
+
+    @abstractmethod
+    def deactivate(self, device: Device) -> None: ...
+
+    @abstractmethod
+    def deregister(self, device: Device) -> None: ...
+
+    @abstractmethod
+    def send(self, device: Device, instruction: Instruction) -> bool:
+        """Hand the instruction over; True where the network has it now, False where the device fetches it
+        itself later. Repeating it with the same correlation id must not send it twice."""
+
+    def largest_payload(self, device: Device) -> int | None:
+        """Bytes that fit in a message to the device now; None where that is not limited."""
+        return None
+
+    def identifier_for_reading(self, identifier: str) -> str:
+        """The stored identifier as people write it."""
+        return identifier
+
+    def types_ready(self, project: Project, device_type: DeviceType) -> str:
+        """Why the type cannot be added now, as a sentence; "" where it can."""
+        return ""
+
+
+_registered: dict[str, Connectivity] = {}
+
+
+def register(connectivity: Connectivity) -> None:
+    _registered[connectivity.slug] = connectivity
+
+
+def of(device: Device) -> Connectivity:
+    return _registered[device.type.connectivity]
+
+
+def by_slug(slug: str) -> Connectivity:
+    return _registered[slug]
+
+
+def all_registered() -> list[Connectivity]:
+    return list(_registered.values())

@@ -1,0 +1,19 @@
+"""What can go wrong with devices and networks, as errors that pages and the API turn into sentences."""
+
+from __future__ import annotations
+
+
+class DeviceError(Exception):
+    """A change that cannot be made; the text is a sentence for the person."""
+
+
+class IdentifierInUse(DeviceError):
+    """The identifier belongs to a device, here or elsewhere, or belonged to a deleted one. Says no more (D9)."""
+
+
+class NetworkRefused(Exception):
+    """The network's final no: wrong or already used info, something it cannot do. Ends in Failed."""
+
+
+class NetworkUnavailable(Exception):
+    """The network did not answer or is not well: try again later."""

@@ -1,0 +1,1 @@
+"""The queue of instructions per device and its execution."""

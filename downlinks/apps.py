@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class DownlinksConfig(AppConfig):
+    name = "downlinks"
+    verbose_name = _("Instructions")
+
+    def ready(self) -> None:
+        from devices import tabs
+
+        from . import tab
+
+        tabs.register(tab.TAB)

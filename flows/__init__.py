@@ -1,0 +1,1 @@
+"""Flows: what holds devices, decodes their data and leads it to destinations."""

@@ -1,0 +1,1 @@
+"""Internet: devices with a DvnUUID that send SenML over HTTPS."""

@@ -1,0 +1,54 @@
+"""The network step for Internet (I1): a DvnUUID, filled in with a new version 4 one, and a shared secret."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from codec import tokens
+from devices.connectivity import NetworkForm, Secret
+from devices.services import claim_identifier
+
+from .models import InternetIdentity
+
+
+class InternetNetworkForm(NetworkForm):
+    dvn_uuid = forms.UUIDField(
+        label="DvnUUID",
+        help_text=_("A new version 4 UUID is filled in; any UUID is accepted."),
+        error_messages={"invalid": _("This is not a UUID, such as 0f8fad5b-d9cb-469f-a165-70867728950e.")},
+    )
+    secret = forms.CharField(
+        label=_("Shared secret"),
+        max_length=100,
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
+        help_text=_("30 to 100 letters and digits. Leave it empty and the portal makes one."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.setdefault("dvn_uuid", uuid.uuid4())
+
+    def clean_secret(self) -> str:
+        secret = str(self.cleaned_data["secret"]).strip()
+        if secret and not tokens.SECRET_PATTERN.fullmatch(secret):
+            raise ValidationError(_("A shared secret has 30 to 100 letters and digits, nothing else."))
+        return secret
+
+    def save(self, *, actor: User) -> list[Secret]:
+        data = self.cleaned_data
+        claim_identifier(
+            device=self.device, kind="DVNUUID", value=str(data["dvn_uuid"]).upper(), primary=True
+        )
+        secret = data["secret"] or tokens.new_secret()
+        identity = InternetIdentity(device=self.device, dvn_uuid=data["dvn_uuid"])
+        identity.set_secret(secret)
+        InternetIdentity.objects.filter(device=self.device).delete()
+        identity.save(force_insert=True)
+        return [] if data["secret"] else [Secret(str(_("Shared secret")), secret)]

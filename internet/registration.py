@@ -1,0 +1,63 @@
+"""Internet as a connectivity: no network to ask; the shared secret is what lets the device in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from devices.connectivity import Card, Connectivity, Instruction
+from devices.models import Device
+
+from . import forms
+from .models import InternetIdentity
+
+
+class Internet(Connectivity):
+    slug = "internet"
+    label = _("Internet")
+    identifier_label = "DvnUUID"
+    step_template = "internet/network_step.html"
+    downlink_timeout = timedelta(hours=24)
+
+    def network_form(
+        self, device: Device, data: Mapping[str, Any] | None = None
+    ) -> forms.InternetNetworkForm:
+        return forms.InternetNetworkForm(data, device=device)
+
+    def has_network_info(self, device: Device) -> bool:
+        return InternetIdentity.objects.filter(device=device).exists()
+
+    def card(self, device: Device) -> Card:
+        identity = InternetIdentity.objects.filter(device=device).first()
+        return Card(
+            title=_("Internet"),
+            lines=[
+                {
+                    "label": _("SenML base name"),
+                    "kind": "identifier",
+                    "value": identity.base_name if identity else "",
+                }
+            ],
+        )
+
+    def register(self, device: Device) -> None:
+        """Nothing to ask: the ways in read the secret from now on. The status is what they look at."""
+
+    def activate(self, device: Device) -> None:
+        """As :meth:`register`."""
+
+    def deactivate(self, device: Device) -> None:
+        """As :meth:`register`: messages of a device whose connectivity is deactivated are refused."""
+
+    def deregister(self, device: Device) -> None:
+        """As :meth:`register`."""
+
+    def send(self, device: Device, instruction: Instruction) -> bool:
+        """The device fetches it in the answer to its own next message (I3)."""
+        return False
+
+    def identifier_for_reading(self, identifier: str) -> str:
+        return identifier.lower()

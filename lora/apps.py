@@ -1,0 +1,19 @@
+from django.apps import AppConfig
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+
+class LoraConfig(AppConfig):
+    name = "lora"
+    verbose_name = _("LoRa")
+
+    def ready(self) -> None:
+        from common import partitions
+        from devices import connectivity, tabs
+
+        from . import registration, tab
+
+        partitions.register("lora_frame", keep_days=settings.FRAME_RETENTION_DAYS)
+        connectivity.register(registration.Lora())
+        for entry in tab.TABS:
+            tabs.register(entry)

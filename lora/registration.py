@@ -1,0 +1,74 @@
+"""LoRa as a connectivity: its network form, its card, and registering, switching and sending through a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from devices.connectivity import Card, Connectivity, Instruction
+from devices.errors import NetworkRefused
+from devices.models import Device
+
+from . import forms, networks
+from .models import LoraIdentity
+
+
+class Lora(Connectivity):
+    slug = "lora"
+    label = _("LoRa")
+    identifier_label = "DevEUI"
+    step_template = "lora/network_step.html"
+    # A class A device hears an instruction after its own next message; most send within half a day.
+    downlink_timeout = timedelta(hours=24)
+
+    def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
+        return forms.form_for(device, data)
+
+    def has_network_info(self, device: Device) -> bool:
+        return LoraIdentity.objects.filter(device=device).exists()
+
+    def card(self, device: Device) -> Card:
+        identity = LoraIdentity.objects.filter(device=device).first()
+        return Card(
+            title=_("LoRa"),
+            lines=[{"label": "DevEUI", "kind": "identifier", "value": identity.dev_eui if identity else ""}],
+        )
+
+    def register(self, device: Device) -> None:
+        identity = self._identity(device)
+        networks.of(identity).register(identity)
+        LoraIdentity.objects.filter(pk=identity.pk, registered_at=None).update(registered_at=timezone.now())
+
+    def activate(self, device: Device) -> None:
+        identity = self._identity(device)
+        networks.of(identity).set_enabled(identity, enabled=True)
+
+    def deactivate(self, device: Device) -> None:
+        identity = self._identity(device)
+        networks.of(identity).set_enabled(identity, enabled=False)
+
+    def deregister(self, device: Device) -> None:
+        identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
+        if identity is not None:
+            networks.of(identity).deregister(identity)
+
+    def send(self, device: Device, instruction: Instruction) -> bool:
+        identity = self._identity(device)
+        networks.of(identity).send(identity, instruction)
+        return True
+
+    def largest_payload(self, device: Device) -> int | None:
+        from . import frames
+
+        return frames.largest_payload(device)
+
+    @staticmethod
+    def _identity(device: Device) -> LoraIdentity:
+        identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
+        if identity is None:
+            raise NetworkRefused(str(_("The device has no LoRa network info.")))
+        return identity

@@ -1,0 +1,1 @@
+"""M2M: devices with an IMEI and a SIM card."""

@@ -1,0 +1,120 @@
+"""The network step for M2M (M1): IMEI, a free SIM of the Project or an early access SIM, shared secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from codec import tokens
+from devices.connectivity import NetworkForm, Secret
+from devices.errors import IdentifierInUse
+from devices.services import claim_identifier
+
+from .models import M2mIdentity, SimCard
+from .numbers import iccid_problem, imei_problem, only_digits
+
+EARLY_ACCESS = "early-access"
+
+IMEI_PROBLEMS = {
+    "digits": _("An IMEI has digits only."),
+    "length": _("An IMEI has 15 digits."),
+    "check": _("The last digit does not fit the others: a digit is mistyped."),
+}
+ICCID_PROBLEMS = {
+    "digits": _("An ICCID has digits only."),
+    "length": _("An ICCID has 19 or 20 digits."),
+    "prefix": _("An ICCID starts with 89."),
+    "check": _("The last digit does not fit the others: a digit is mistyped."),
+}
+
+
+class M2mNetworkForm(NetworkForm):
+    imei = forms.CharField(label="IMEI", max_length=24, help_text=_("15 digits, on the device or its box."))
+    sim = forms.ChoiceField(label=_("SIM card"), help_text=_("The ICCID of the SIM card in the device."))
+    iccid = forms.CharField(
+        label=_("ICCID of the early access SIM"),
+        max_length=28,
+        required=False,
+        help_text=_("19 or 20 digits."),
+    )
+    secret = forms.CharField(
+        label=_("Shared secret"),
+        max_length=100,
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
+        help_text=_("30 to 100 letters and digits. Leave it empty and the portal makes one."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        free = SimCard.objects.filter(project=self.device.project_id, device=None).order_by("iccid")[:500]
+        choices = [("", str(_("Choose a SIM card")))]
+        choices += [(str(sim.pk), f"{sim.iccid}  {sim.rate_plan}".strip()) for sim in free]
+        choices.append((EARLY_ACCESS, str(_("Add early access SIM"))))
+        self.fields["sim"] = forms.ChoiceField(
+            label=self.fields["sim"].label, help_text=self.fields["sim"].help_text, choices=choices
+        )
+
+    def clean_imei(self) -> str:
+        imei = only_digits(self.cleaned_data["imei"])
+        problem = imei_problem(imei)
+        if problem:
+            raise ValidationError(IMEI_PROBLEMS[problem])
+        return imei
+
+    def clean_secret(self) -> str:
+        return clean_secret(self.cleaned_data["secret"])
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if data.get("sim") == EARLY_ACCESS and "iccid" not in self.errors:
+            iccid = only_digits(data.get("iccid", ""))
+            problem = iccid_problem(iccid) if iccid else "length"
+            if problem:
+                self.add_error("iccid", ICCID_PROBLEMS[problem])
+            data["iccid"] = iccid
+        return data
+
+    def save(self, *, actor: User) -> list[Secret]:
+        data = self.cleaned_data
+        claim_identifier(device=self.device, kind="IMEI", value=data["imei"], primary=True)
+        secret = data["secret"] or tokens.new_secret()
+        identity = M2mIdentity(device=self.device, imei=data["imei"])
+        identity.set_secret(secret)
+        M2mIdentity.objects.filter(device=self.device).delete()
+        identity.save(force_insert=True)
+        self._link_sim()
+        return [] if data["secret"] else [Secret(str(_("Shared secret")), secret)]
+
+    def _link_sim(self) -> None:
+        """One SIM, one device (M4): the free row is taken by one conditional update."""
+        data = self.cleaned_data
+        SimCard.objects.filter(device=self.device).update(device=None)
+        if data["sim"] == EARLY_ACCESS:
+            try:
+                with transaction.atomic():
+                    SimCard.objects.create(
+                        project=self.device.project,
+                        iccid=data["iccid"],
+                        early_access=True,
+                        device=self.device,
+                    )
+            except IntegrityError as error:
+                raise IdentifierInUse(_("This ICCID cannot be used: it is in use already.")) from error
+        elif not SimCard.objects.filter(pk=data["sim"], device=None).update(device=self.device):
+            raise IdentifierInUse(
+                _("This SIM card has just been linked to another device. Choose another one.")
+            )
+
+
+def clean_secret(secret: str) -> str:
+    """ "" or a secret in the platform's form. Raises ValidationError."""
+    secret = secret.strip()
+    if secret and not tokens.SECRET_PATTERN.fullmatch(secret):
+        raise ValidationError(_("A shared secret has 30 to 100 letters and digits, nothing else."))
+    return secret

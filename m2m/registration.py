@@ -1,0 +1,68 @@
+"""M2M as a connectivity: its network form, card, SIM activation at the carrier, instructions that are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from devices.connectivity import Card, Connectivity, Instruction
+from devices.errors import NetworkRefused
+from devices.models import Device
+
+from . import forms
+from .models import M2mIdentity, SimCard, SimStatus
+
+
+class M2m(Connectivity):
+    slug = "m2m"
+    label = _("M2M")
+    identifier_label = "IMEI"
+    step_template = "m2m/network_step.html"
+    downlink_timeout = timedelta(hours=24)
+
+    def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.M2mNetworkForm:
+        return forms.M2mNetworkForm(data, device=device)
+
+    def has_network_info(self, device: Device) -> bool:
+        return M2mIdentity.objects.filter(device=device).exists()
+
+    def card(self, device: Device) -> Card:
+        identity = M2mIdentity.objects.filter(device=device).first()
+        sim = SimCard.objects.filter(device=device).first()
+        return Card(
+            title=_("M2M"),
+            lines=[
+                {"label": "IMEI", "kind": "identifier", "value": identity.imei if identity else ""},
+                {"label": "ICCID", "kind": "identifier", "value": sim.iccid if sim else ""},
+                {"label": "MSISDN", "kind": "identifier", "value": sim.msisdn if sim else ""},
+                {"label": _("SIM activated"), "kind": "moment", "value": sim.activated_at if sim else None},
+                {"label": _("Rate plan"), "kind": "text", "value": sim.rate_plan if sim else ""},
+            ],
+        )
+
+    def register(self, device: Device) -> None:
+        """Activate the SIM. The carrier inside answers at once; a real one is asked here."""
+        self._switch(device, SimStatus.ACTIVE)
+        SimCard.objects.filter(device=device, activated_at=None).update(activated_at=timezone.now())
+
+    def activate(self, device: Device) -> None:
+        self._switch(device, SimStatus.ACTIVE)
+
+    def deactivate(self, device: Device) -> None:
+        self._switch(device, SimStatus.DEACTIVATED)
+
+    def deregister(self, device: Device) -> None:
+        SimCard.objects.filter(device=device).update(status=SimStatus.INVENTORY, device=None)
+
+    def send(self, device: Device, instruction: Instruction) -> bool:
+        """The device fetches it in the answer to its own next message (M5)."""
+        return False
+
+    @staticmethod
+    def _switch(device: Device, status: SimStatus) -> None:
+        if not SimCard.objects.filter(device=device).update(status=status):
+            raise NetworkRefused(str(_("No SIM card is linked to this device.")))

@@ -1,0 +1,3 @@
+
+app_name = "m2m"
+urlpatterns: list = []

@@ -1,0 +1,51 @@
+"""The fixed cast of the tests: two Projects, an administrator, an operator, a viewer and a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from django.test import Client
+from django_scopes import scopes_disabled
+
+from accounts.models import Project, Role, User
+from tests import factories
+
+
+@dataclass(frozen=True)
+class Cast:
+    """``project`` is where the story happens; ``elsewhere`` is the stranger's."""
+
+    project: Project
+    elsewhere: Project
+    administrator: User
+    operator: User
+    viewer: User
+    stranger: User
+
+    def client(self, person: User | None) -> Client:
+        client = Client()
+        if person is not None:
+            client.force_login(person)
+        return client
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    project, elsewhere = factories.project("Greenhouses"), factories.project("Elsewhere")
+    return Cast(
+        project=project,
+        elsewhere=elsewhere,
+        administrator=factories.member(project, Role.ADMINISTRATOR, "administrator@example.com"),
+        operator=factories.member(project, Role.OPERATOR, "operator@example.com"),
+        viewer=factories.member(project, Role.VIEWER, "viewer@example.com"),
+        stranger=factories.member(elsewhere, Role.ADMINISTRATOR, "stranger@example.com"),
+    )
+
+
+@pytest.fixture
+def unscoped() -> Iterator[None]:
+    """For tests that speak to services and models directly."""
+    with scopes_disabled():
+        yield

@@ -1,0 +1,1 @@
+"""The Device Twin: reported, desired, observed, metadata."""

@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class TwinConfig(AppConfig):
+    name = "twin"
+    verbose_name = _("Device Twin")
+
+    def ready(self) -> None:
+        from devices import tabs
+
+        from . import tab
+
+        tabs.register(tab.TAB)
