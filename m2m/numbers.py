@@ -39,3 +39,8 @@ def iccid_problem(iccid: str) -> str:
     if not iccid.startswith("89"):
         return "prefix"
     return "" if luhn_valid(iccid) else "check"
+
+
+def with_check_digit(digits: str) -> str:
+    """The digits with their Luhn check digit behind them."""
+    return next(digits + str(check) for check in range(10) if luhn_valid(digits + str(check)))

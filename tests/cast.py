@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.test import Client
 from django_scopes import scopes_disabled
 
-from accounts.models import Project, Role, User
+from accounts.models import Project, Role, Subscription, User
 from tests import factories
 
 
@@ -31,8 +33,16 @@ class Cast:
         return client
 
 
+def restore_migrated_data() -> None:
+    """The rows that migrations make, again after a transactional test has emptied all tables."""
+    if not Subscription.objects.exists():
+        for name in ("devices.migrations.0003_own_types", "lora.migrations.0003_simulated_network"):
+            import_module(name).make(apps, None)
+
+
 @pytest.fixture
 def cast(db: None) -> Cast:
+    restore_migrated_data()
     project, elsewhere = factories.project("Greenhouses"), factories.project("Elsewhere")
     return Cast(
         project=project,

@@ -17,6 +17,7 @@ from flows.services import create_flow
 from internet.models import InternetIdentity
 from lora.forms import save_identity
 from m2m.models import M2mIdentity, SimCard, SimStatus
+from m2m.numbers import with_check_digit
 
 PASSWORD = "correct horse battery"
 _numbers = itertools.count(1)
@@ -116,9 +117,3 @@ def m2m_device(in_project: Project, *, secret: str = SECRET, imei: str = "", **f
     sim(in_project, device=made, status=SimStatus.ACTIVE)
     return made
 
-
-def with_check_digit(digits: str) -> str:
-    """The digits with their Luhn check digit."""
-    from m2m.numbers import luhn_valid
-
-    return next(digits + str(check) for check in range(10) if luhn_valid(digits + str(check)))

@@ -27,6 +27,9 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or (["localhost", "127.0.0.1", "[::1]
 if not ALLOWED_HOSTS:
     env.required("ALLOWED_HOSTS", "the host names that the portal answers to, separated by commas")
 
+# Where the embedded services keep their data, and what the demo tells `things up`.
+THINGS_HOME = env.text("THINGS_HOME") or str(BASE_DIR / ".things")
+
 OPERATOR_NAME = env.text("OPERATOR_NAME", "KPN")
 PORTAL_NAME = env.text("PORTAL_NAME", "Things Portal")
 
