@@ -2,6 +2,7 @@
 
 * :func:`public` – anybody, with the reason;
 * :func:`signed_in` – any person, nothing of a Project;
+* :func:`support_staff` – support staff, nothing of a Project;
 * :func:`in_projects` – a person with a role; opens the scope (django-scopes) of the person's Projects, so that
   queries cannot see others. With ``resolve`` the object that the address names is looked up inside that scope:
   outside it the answer is 404, inside it with too weak a role 403.
@@ -116,6 +117,23 @@ def signed_in(*, methods: tuple[str, ...] = ("GET",)) -> Decorator:
             return _method_refused(request, methods) or function(request, *args, **kwargs)
 
         return _mark(view, Access("signed in", methods=methods))
+
+    return decorate
+
+
+def support_staff(*, methods: tuple[str, ...] = ("GET",)) -> Decorator:
+    """For support staff outside the Django admin; for everybody else there is no such page."""
+
+    def decorate(function: View) -> View:
+        @wraps(function)
+        def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if isinstance(request.user, AnonymousUser):
+                return to_sign_in(request)
+            if not request.user.is_staff:
+                raise Http404
+            return _method_refused(request, methods) or function(request, *args, **kwargs)
+
+        return _mark(view, Access("support staff", methods=methods))
 
     return decorate
 

@@ -16,9 +16,7 @@ def partitioned_table(table: str, columns: str, *, keep_days: int = 31) -> list[
 
     def make_days(apps: Any, schema_editor: Any) -> None:
         today = datetime.now(UTC).date()
-        partitions.create(
-            table, today - timedelta(days=keep_days), today + timedelta(days=partitions.AHEAD_DAYS)
-        )
+        partitions.create(table, today - timedelta(days=keep_days), today + timedelta(days=partitions.AHEAD_DAYS))
 
     return [
         migrations.RunSQL(

@@ -64,9 +64,7 @@ def create(table: str, first: date, last: date) -> int:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtext('partitions'))")
                 span = f"FROM ('{day:%Y-%m-%d} 00:00+00') TO ('{day + timedelta(days=1):%Y-%m-%d} 00:00+00')"
-                cursor.execute(
-                    f"CREATE TABLE IF NOT EXISTS {_name(table, day)} PARTITION OF {table} FOR VALUES {span}"
-                )
+                cursor.execute(f"CREATE TABLE IF NOT EXISTS {_name(table, day)} PARTITION OF {table} FOR VALUES {span}")
             made += 1
         day += timedelta(days=1)
     return made

@@ -112,6 +112,8 @@ def verdict(access: Access, method: str, who: str, response: HttpResponse) -> st
         return "" if (status == 405) != allowed(access, method) else "wrong method handling"
     if who == "anonymous":
         return "" if goes_to_sign_in(response) else "not led to the sign-in page"
+    if access.kind == "support staff":
+        return "" if status == 404 else "only support staff see that it is there"
     if not allowed(access, method):
         return "" if status == 405 else "method should be refused"
     if access.kind == "signed in":

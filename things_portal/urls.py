@@ -3,6 +3,8 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from . import views
+
 urlpatterns = [
     path("", include("devices.urls")),
     path("", include("flows.urls")),
@@ -13,5 +15,7 @@ urlpatterns = [
     path("", include("twin.urls")),
     path("", include("api.urls")),
     path("account/", include("accounts.urls")),
+    path("language/", views.language, name="set_language"),
+    path("styleguide/", views.styleguide, name="styleguide"),
     path("admin/", admin.site.urls),
 ]

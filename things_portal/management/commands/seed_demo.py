@@ -35,7 +35,7 @@ from m2m.models import M2mIdentity, SimCard
 from m2m.numbers import with_check_digit
 
 HISTORY = timedelta(days=2)
-PASSWORD = "things-demo"
+PASSWORD = "things-demo"  # noqa: S105 - the demo's, printed at the start and in the README
 PEOPLE = [
     ("operator@example.com", "Olga Operator", Role.OPERATOR, "changes devices, sends instructions"),
     ("administrator@example.com", "Adam Administrator", Role.ADMINISTRATOR, "administers the Projects"),
@@ -67,7 +67,14 @@ LORA = {
         Lora("House 1 – south bed", "Climate", "climate", 10),
         Lora("House 2 – north bed", "Climate", "climate", 15, "At the edge of coverage.", ("heavy_loss",)),
         Lora("House 2 – boiler room", "Climate", "climate", 15, "", ("mac_silent",)),
-        Lora("House 3 – nursery", "Climate", "climate", 5, "Firmware asks an answer to each message.", ("always_confirmed",)),
+        Lora(
+            "House 3 – nursery",
+            "Climate",
+            "climate",
+            5,
+            "Firmware asks an answer to each message.",
+            ("always_confirmed",),
+        ),
         Lora("Loading door 1", "Doors and vents", "door", 30),
         Lora("Roof vent 4", "Doors and vents", "door", 30, "Battery contact is loose.", ("power_cycle",)),
         Lora("Roof vent 5", "", "door", 30, "New: the keys were typed over by hand.", ("wrong_app_key",)),
@@ -199,5 +206,4 @@ class Command(BaseCommand):
         rows.append({"email": SUPPORT[0], "password": PASSWORD, "what": SUPPORT[2]})
         home = Path(settings.THINGS_HOME)
         home.mkdir(parents=True, exist_ok=True)
-        (home / "demo.json").write_text(json.dumps(rows, indent=1))
-
+        (home / "demo.json").write_text(json.dumps({"sign_ins": rows}, indent=1))

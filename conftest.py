@@ -1,3 +1,0 @@
-"""The fixtures that all tests share."""
-
-pytest_plugins = ["tests.cast"]

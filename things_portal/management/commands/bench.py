@@ -1,0 +1,127 @@
+"""`make bench`: loads 100,000 devices and 10 million frames, and prints each figure beside its physical limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import connection
+from django_scopes import scopes_disabled
+
+from accounts.models import User
+from devices.models import Device
+from things_portal.bench import intake, load, pages
+
+
+class Command(BaseCommand):
+    help = "Measure the portal at size (docs/benchmarks.md)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--devices", type=int, default=load.Size.devices)
+        parser.add_argument("--frames", type=int, default=load.Size.frames)
+        parser.add_argument("--messages", type=int, default=20_000)
+
+    @scopes_disabled()
+    def handle(self, *args: Any, **options: Any) -> None:
+        size = load.Size(options["devices"], options["frames"])
+        seconds = load.prepare(size)
+        if seconds:
+            self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
+        self.machine()
+        with stack() as port:
+            self.pages(port)
+            self.intake(port, options["messages"])
+
+    def machine(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('server_version')")
+            version = cursor.fetchone()[0]
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        self.stdout.write(
+            f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, PostgreSQL {version};"
+            " load generator, web, consumers, PostgreSQL and Redis share them\n"
+        )
+
+    def pages(self, port: int) -> None:
+        person = User.objects.get(email=load.OPERATOR)
+        devices = Device.objects.filter(project__name=load.PROJECT).order_by("pk")
+        hot, needle = devices[1].pk, devices[devices.count() // 2].identifier
+        last = devices.count() // 50
+        paths = {
+            "All Devices, first page": "/devices/",
+            "All Devices, search a word": "/devices/?q=sensor",
+            "All Devices, search an identifier": f"/devices/?q={needle}",
+            "All Devices, by last message": "/devices/?sort=-last_message",
+            "All Devices, page in the middle": f"/devices/?page={last // 2}",
+            "All Devices, last page": f"/devices/?page={last}",
+            "LoRa data history": f"/devices/{hot}/lora/history/",
+            "Device page": f"/devices/{hot}/device/",
+            "Device Twin": f"/devices/{hot}/twin/",
+        }
+        self.stdout.write(
+            f"{'page, over HTTP, 1 connection':38}{'p50 ms':>9}{'p95 ms':>9}{'SQL ms':>9}{'p50/SQL':>9}{'queries':>9}"
+        )
+        for name, path in paths.items():
+            row = pages.measure(port, person, name, path)
+            ratio = row.p50 / row.sql
+            self.stdout.write(f"{row.name:38}{row.p50:9.1f}{row.p95:9.1f}{row.sql:9.2f}{ratio:9.1f}{row.queries:9d}")
+
+    def intake(self, port: int, messages: int) -> None:
+        identifiers = list(
+            Device.objects.filter(project__name=load.PROJECT).order_by("pk").values_list("identifier", flat=True)
+        )
+        row = intake.measure(port, identifiers, messages=messages)
+        self.stdout.write(
+            f"\n{row.messages:,} messages over {row.connections} connections, HTTP to twin\n"
+            f"  visible in the twin  {row.visible:9,.0f} a second   {row.visible / row.copied:.3f} of COPY\n"
+            f"  answered 2xx         {row.accepted:9,.0f} a second   {row.accepted / row.copied:.3f} of COPY\n"
+            f"  COPY of as many rows {row.copied:9,.0f} a second"
+        )
+
+
+@contextlib.contextmanager
+def stack() -> Iterator[int]:
+    """The web and the consumers as ``things up`` starts them, on the bench's database; gives the port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    web = ["-m", "granian", "--interface", "asgi", "--port", str(port), "--backpressure", "4096", "--no-ws"]
+    commands = [
+        [*web, "things_portal.asgi:application"],
+        *[["manage.py", "ingest_consumer"]] * settings.INGEST_SHARDS,
+    ]
+    processes = [
+        subprocess.Popen([sys.executable, *command], cwd=settings.BASE_DIR, stdout=subprocess.DEVNULL)
+        for command in commands
+    ]
+    try:
+        wait_until_ready(port)
+        yield port
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(20)
+
+
+def wait_until_ready(port: int) -> None:
+    for _ in range(300):
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=2):  # noqa: S310
+                return
+        time.sleep(0.1)
+    raise RuntimeError("the web does not answer")
