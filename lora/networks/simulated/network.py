@@ -50,9 +50,7 @@ class SimulatedNetwork(LoraNetwork):
             known = SimulatedDevice.objects.get(pk=identity.dev_eui)
         if known.app_eui != identity.app_eui or known.get_app_key() != key:
             raise NetworkRefused(
-                _(
-                    "The network knows this DevEUI already, with another AppEUI or AppKey: it is in use elsewhere."
-                )
+                _("The network knows this DevEUI already, with another AppEUI or AppKey: it is in use elsewhere.")
             )
         SimulatedDevice.objects.filter(pk=known.pk).update(
             registered=True, enabled=True, powered=True, version=F("version") + 1

@@ -109,10 +109,10 @@ class Runner:
                 )
             except PayloadTooLarge as error:
                 failed.append(self._failed(row, now, "TOO_LARGE", str(error)))
+            except ValueError as error:
+                failed.append(self._failed(row, now, "REFUSED", str(error)))
             except NotRegistered:
-                failed.append(
-                    self._failed(row, now, "NOT_REGISTERED", "The network does not know this device.")
-                )
+                failed.append(self._failed(row, now, "NOT_REGISTERED", "The network does not know this device."))
         return taken, failed
 
     @staticmethod
@@ -124,9 +124,7 @@ class Runner:
     def _keep(self, touched: Iterable[str], taken: list[SimulatedDownlink], now: datetime) -> None:
         with transaction.atomic():
             for dev_eui in sorted(touched):
-                state = json.dumps(
-                    {"at": now.astimezone(UTC).isoformat(), "device": self.world.dump(dev_eui)}
-                )
+                state = json.dumps({"at": now.astimezone(UTC).isoformat(), "device": self.world.dump(dev_eui)})
                 SimulatedDevice.objects.filter(pk=dev_eui).update(
                     state=crypto.encrypt(state.encode(), purpose=f"simulation {dev_eui}")
                 )

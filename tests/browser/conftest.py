@@ -1,0 +1,124 @@
+"""The running portal, as `things up` starts it on stores of its own, and a browser that fails on console errors."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+# Seconds between the messages of a device that the wizard adds: the story waits no longer than that.
+SIMULATED_INTERVAL = "3"
+PASSWORD = "things-demo"
+OURS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "THINGS_KEYRING", "ALLOWED_HOSTS", "STATIC_ROOT")
+
+
+class Portal:
+    """A running portal: its address, and its processes' log files."""
+
+    def __init__(self, port: int, home: Path) -> None:
+        self.port, self.home = port, home
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ready(self) -> bool:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        with suppress(OSError):
+            link.request("GET", "/readyz")
+            return link.getresponse().status == 200
+        return False
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        link.request("POST", path, body, headers)
+        response = link.getresponse()
+        return response.status, response.read()
+
+
+@pytest.fixture(scope="session")
+def portal(chromium: str) -> Iterator[Portal]:
+    """`things up` with the demo, from an empty home; one for the session (per xdist worker)."""
+    home = ROOT / ".things" / f"browser-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name not in OURS} | {
+        "THINGS_HOME": str(home),
+        "THINGS_SIMULATED_NETWORK": "1",
+        "THINGS_SIMULATED_INTERVAL": SIMULATED_INTERVAL,
+    }
+    log = (home / "up.log").open("wb")
+    up = subprocess.Popen(
+        [sys.executable, "-m", "things_portal.cli", "up", "--port", str(port)],
+        cwd=ROOT,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    running = Portal(port, home)
+    deadline = time.monotonic() + 120
+    while not running.ready():
+        if up.poll() is not None or time.monotonic() > deadline:
+            up.kill()
+            raise AssertionError(f"the portal does not start:\n{(home / 'up.log').read_text()[-4000:]}")
+        time.sleep(0.1)
+    yield running
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0, (home / "up.log").read_text()[-2000:]
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        yield (found := playwright.chromium.launch(executable_path=chromium, args=options))
+        found.close()
+
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(portal: Portal, browser: Browser) -> Iterator[Visit]:
+    """``visit(email)`` gives a page signed in as that person; any console error fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_page(email: str = "", *, width: int = 1440, dark: bool = False, javascript: bool = True) -> Page:
+        context = browser.new_context(
+            base_url=portal.url,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=javascript,
+            locale="en-GB",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        if email:
+            page.goto("/account/sign-in/")
+            page.get_by_label("E-mail address").fill(email)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url("**/devices/**")
+        return page
+
+    expect.set_options(timeout=30_000)
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
