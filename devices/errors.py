@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from django_stubs_ext import StrOrPromise
+
 
 class DeviceError(Exception):
     """A change that cannot be made; the text is a sentence for the person."""
 
 
 class IdentifierInUse(DeviceError):
-    """The identifier belongs to a device, here or elsewhere, or belonged to a deleted one. Says no more (D9)."""
+    """The identifier belongs to a device, here or elsewhere, or belonged to a deleted one. Says no more (D9).
+
+    ``field``: the input of the network form that it was entered in; "" means the form's first.
+    """
+
+    def __init__(self, message: StrOrPromise, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NetworkRefused(Exception):

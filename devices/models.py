@@ -135,9 +135,7 @@ class Device(models.Model):
     without separators, upper case; "" while there is no network info. ``flow_count`` follows the links."""
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project"))
-    type = models.ForeignKey(
-        DeviceType, on_delete=models.PROTECT, related_name="+", verbose_name=_("device type")
-    )
+    type = models.ForeignKey(DeviceType, on_delete=models.PROTECT, related_name="+", verbose_name=_("device type"))
     name = models.CharField(_("name"), max_length=100)
     barcode = models.CharField(_("barcode"), max_length=100, blank=True, default="")
     description = models.TextField(_("description"), max_length=1000, blank=True, default="")
@@ -151,6 +149,8 @@ class Device(models.Model):
     connection_reason = models.CharField(_("reason"), max_length=300, blank=True, default="")
     flow_count = models.PositiveIntegerField(_("Flows"), default=0)
     created_at = models.DateTimeField(_("added"), default=timezone.now, editable=False)
+    # Names the request that made the device: a second submit of the same page makes no second device.
+    creation_token = models.UUIDField(_("creation token"), null=True, unique=True, editable=False)
 
     objects: ClassVar[models.Manager[Device]] = ScopedManager(project="project")
 
@@ -175,6 +175,8 @@ class Device(models.Model):
             models.Index(fields=["project", "name", "id"], name="device_by_name"),
             models.Index(fields=["project", "identifier", "id"], name="device_by_identifier"),
             models.Index(fields=["project", "type", "name", "id"], name="device_by_type"),
+            models.Index(fields=["project", "processing_status", "name", "id"], name="device_by_processing"),
+            models.Index(fields=["project", "connection_status", "name", "id"], name="device_by_connection"),
             models.Index(fields=["project", "flow_count", "id"], name="device_by_flows"),
             models.Index(fields=["identifier"], name="device_identifier"),
             GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="device_name_trigram"),
@@ -215,12 +217,13 @@ class FlowLink(models.Model):
 
     pk = models.CompositePrimaryKey("device_id", "flow_id")
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="flow_links")
-    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="device_links")
+    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="device_links", db_index=False)
     linked_at = models.DateTimeField(_("linked"), default=timezone.now)
 
     class Meta:
         verbose_name = _("link to a Flow")
         verbose_name_plural = _("links to Flows")
+        indexes = [models.Index(fields=["flow", "device"], name="flow_link_by_flow")]
 
     def __str__(self) -> str:
         return f"{self.device_id} in {self.flow_id}"

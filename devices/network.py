@@ -53,7 +53,11 @@ def request_registration(*, device: Device, actor: User | None) -> None:
             allowed=CONNECTION_ALLOWED,
             connection_reason="",
         )
-        NetworkTask.objects.create(device=device, operation=Operation.REGISTER, requested_by=actor)
+        try:
+            with transaction.atomic():
+                NetworkTask.objects.create(device=device, operation=Operation.REGISTER, requested_by=actor)
+        except IntegrityError as error:
+            raise states.StateConflict("other work for the network is under way") from error
         audit.record(
             project_id=device.project_id,
             actor=actor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext as _
@@ -34,11 +36,16 @@ def add_device(
     actor: User | None,
     barcode: str = "",
     description: str = "",
+    token: UUID | None = None,
 ) -> Device:
     """A new device without network info (D5, step 1).
 
+    ``token`` names the request: the same one again gives the device that the first made, also at once.
     Raises ValidationError, and DeviceError where the Project may not add this type (P3, T3).
     """
+    made = _made_with(token, project)
+    if made is not None:
+        return made
     if actor is not None and not DeviceType.objects.offered_in(project).filter(pk=device_type.pk).exists():
         raise DeviceError(_("This device type is not in the Project's subscription."))
     device = Device(
@@ -47,9 +54,17 @@ def add_device(
         name=name.strip(),
         barcode=barcode.strip(),
         description=description.strip(),
+        creation_token=token,
     )
-    device.full_clean()
-    device.save(force_insert=True)
+    device.full_clean(validate_unique=False)
+    try:
+        with transaction.atomic():
+            device.save(force_insert=True)
+    except IntegrityError:
+        made = _made_with(token, project)
+        if made is None:
+            raise
+        return made
     DeviceState.objects.create(device=device, project_id=project.pk)
     audit.record(
         project_id=project.pk,
@@ -60,6 +75,12 @@ def add_device(
         after={"name": device.name, "type": device_type.slug, "barcode": device.barcode},
     )
     return device
+
+
+def _made_with(token: UUID | None, project: Project) -> Device | None:
+    if token is None:
+        return None
+    return Device.objects.select_related("type").filter(creation_token=token, project=project).first()
 
 
 @transaction.atomic
@@ -191,6 +212,10 @@ def _with_flows() -> Case:
     )
 
 
+# kind of identifier → the input of the network forms that it is entered in
+FIELDS = {"DEVEUI": "dev_eui", "IMEI": "imei", "DVNUUID": "dvn_uuid"}
+
+
 def claim_identifier(*, device: Device, kind: str, value: str, primary: bool) -> None:
     """Take a network identifier for the device, over all Projects and for ever, in the caller's transaction.
 
@@ -203,12 +228,13 @@ def claim_identifier(*, device: Device, kind: str, value: str, primary: bool) ->
         with transaction.atomic():
             _row, created = Identity.objects.get_or_create(urn=urn, defaults={"device_id": device.pk})
     except IntegrityError as error:  # pragma: no cover - get_or_create already retries a lost race
-        raise IdentifierInUse(_in_use(kind)) from error
+        raise IdentifierInUse(_in_use(kind), FIELDS.get(kind, "")) from error
     if not created and _row.device_id != device.pk:
-        raise IdentifierInUse(_in_use(kind))
+        raise IdentifierInUse(_in_use(kind), FIELDS.get(kind, ""))
     if primary:
-        Device.objects.filter(pk=device.pk).update(identifier=value)
-        device.identifier = value
+        # Searched with and without separators (D2), so kept without.
+        device.identifier = value.replace("-", "")
+        Device.objects.filter(pk=device.pk).update(identifier=device.identifier)
 
 
 def _in_use(kind: str) -> str:

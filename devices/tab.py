@@ -1,16 +1,20 @@
 """The tabs of the detail page that every device has: Device and Flows (D10, F2, F3)."""
 
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from flows.models import Flow
+
+from . import flow_problems
 from .models import Device
 from .tabs import Tab
 
 
 def flows_warning(device: Device) -> str:
     """The sentence behind the warning sign on the Flows tab (F3); "" where all is well."""
-    if device.flow_links.filter(flow__enabled=False).exists():
-        return _("A Flow of this device is disabled.")
+    for flow in Flow.objects.filter(device_links__device=device).order_by("pk"):
+        problems = flow_problems.of(flow, device)
+        if problems:
+            return problems[0]
     return ""
 
 

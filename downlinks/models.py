@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from typing import Final
 
 from django.db import models
 from django.utils import timezone
@@ -20,14 +22,57 @@ class State(models.TextChoices):
     DELIVERED = "delivered", _("Delivered")
 
 
-ALLOWED = {
-    State.PENDING.value: frozenset({State.EXECUTING.value, State.CANCELLED.value, State.FAILED.value}),
-    State.EXECUTING.value: frozenset({State.DELIVERED.value, State.FAILED.value}),
-    State.CANCELLED.value: frozenset[str](),
-    State.FAILED.value: frozenset[str](),
-    State.DELIVERED.value: frozenset[str](),
-}
 FINAL = frozenset({State.CANCELLED, State.FAILED, State.DELIVERED})
+
+
+class Event(models.TextChoices):
+    """What can happen to an instruction; docs/downlinks.md says who reports each."""
+
+    CANCEL = "cancel", _("A person cancels it")
+    CLAIM = "claim", _("A worker takes it")
+    HAND_OVER = "hand over", _("It goes out in the answer to the device's message")
+    SENT = "sent", _("The network sent it, unconfirmed")
+    SENT_CONFIRMED = "sent confirmed", _("The network sent it, confirmed")
+    NOT_SENT = "not sent", _("The network could not send it")
+    ACKNOWLEDGED = "acknowledged", _("The device acknowledged it")
+    ANSWERED = "answered", _("The device came back after the hand-over")
+    REFUSED = "refused", _("The network refused it")
+    GIVEN_UP = "given up", _("The network gave it up")
+    TIMED_OUT = "timed out", _("Its time is over")
+
+
+P, E = State.PENDING, State.EXECUTING
+
+# The whole state machine: event → state before → state after. What is not here changes no state.
+MOVES: Final[Mapping[Event, Mapping[State, State]]] = {
+    Event.CANCEL: {P: State.CANCELLED},
+    Event.CLAIM: {P: E, E: E},
+    Event.HAND_OVER: {P: E, E: E},
+    Event.SENT: {E: State.DELIVERED},
+    Event.SENT_CONFIRMED: {E: E},
+    Event.NOT_SENT: {E: State.FAILED},
+    Event.ACKNOWLEDGED: {E: State.DELIVERED},
+    Event.ANSWERED: {E: State.DELIVERED},
+    Event.REFUSED: {E: State.FAILED},
+    Event.GIVEN_UP: {E: State.FAILED},
+    Event.TIMED_OUT: {E: State.FAILED},
+}
+
+
+class Cause(models.TextChoices):
+    """The portal's own reasons for Failed; a network's code and words are kept as they came."""
+
+    NOT_TAKEN = "portal:not-taken", _("The network did not take it in time.")
+    NOT_FETCHED = (
+        "portal:not-fetched",
+        _("The device sent no message in time that could be answered with it."),
+    )
+    NOT_BACK = "portal:not-back", _("The device did not come back in time after it was handed over.")
+    NOT_ON_AIR = (
+        "portal:not-on-air",
+        _("The device sent no message in time after which it could go out."),
+    )
+    NO_ACK = "portal:no-ack", _("It was sent, and the device did not acknowledge it in time.")
 
 
 class Source(models.TextChoices):
@@ -42,8 +87,11 @@ class Downlink(models.Model):
 
     ``head`` marks the one instruction of a device that is executing or next to execute: a unique partial index
     makes a second one impossible, and finding what can run costs the same however many are waiting or done.
-    ``correlation_id`` travels to the network and back. ``lease_until``: the worker that sends has it so long.
-    ``sent_at`` (on air) and ``acknowledged_at`` are different facts.
+    ``correlation_id`` travels to the network and back; it is made from the request's one-time token and content.
+    ``due_at``, of the head only: when the sweeper looks at it. Pending: its ring must have been heard by then.
+    Executing: the sending worker's lease or the wait before the next try, then the deadline.
+    ``accepted_at``: the network has it, or the device fetched it. ``sent_at`` (on air, or handed over) and
+    ``acknowledged_at`` are different facts. ``payload``: bytes (LoRa) or a SenML pack in JSON.
     """
 
     pk = models.CompositePrimaryKey("device_id", "number")
@@ -62,7 +110,7 @@ class Downlink(models.Model):
     )
     requested_at = models.DateTimeField(_("requested"), default=timezone.now)
     executing_at = models.DateTimeField(_("executing"), null=True)
-    lease_until = models.DateTimeField(_("lease"), null=True)
+    due_at = models.DateTimeField(_("looked at again"), null=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     accepted_at = models.DateTimeField(_("accepted by the network"), null=True)
     sent_at = models.DateTimeField(_("on air"), null=True)
@@ -76,9 +124,7 @@ class Downlink(models.Model):
         verbose_name = _("instruction")
         verbose_name_plural = _("instructions")
         constraints = [
-            models.UniqueConstraint(
-                fields=["device"], condition=models.Q(head=True), name="downlink_one_head"
-            ),
+            models.UniqueConstraint(fields=["device"], condition=models.Q(head=True), name="downlink_one_head"),
             models.UniqueConstraint(
                 fields=["device"], condition=models.Q(state=State.EXECUTING), name="downlink_one_executing"
             ),
@@ -87,23 +133,22 @@ class Downlink(models.Model):
                 condition=~models.Q(state=State.EXECUTING) | models.Q(head=True),
                 name="downlink_executing_is_head",
             ),
+            models.CheckConstraint(
+                condition=models.Q(head=False, due_at=None)
+                | models.Q(head=True, due_at__isnull=False, state__in=[State.PENDING, State.EXECUTING]),
+                name="downlink_head_is_open_and_due",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state=State.EXECUTING)
+                | models.Q(executing_at__isnull=False, deadline__isnull=False),
+                name="downlink_executing_has_deadline",
+            ),
+            # With the device behind it: the same index finds it for support staff, who have the id alone.
+            models.UniqueConstraint(fields=["correlation_id", "device"], name="downlink_correlation"),
         ]
         indexes = [
-            models.Index(fields=["correlation_id"], name="downlink_correlation"),
-            models.Index(
-                fields=["device", "number"], condition=models.Q(state=State.PENDING), name="downlink_pending"
-            ),
-            models.Index(
-                fields=["requested_at"],
-                condition=models.Q(head=True, state=State.PENDING),
-                name="downlink_ready",
-            ),
-            models.Index(
-                fields=["lease_until"], condition=models.Q(state=State.EXECUTING), name="downlink_lease"
-            ),
-            models.Index(
-                fields=["deadline"], condition=models.Q(state=State.EXECUTING), name="downlink_deadline"
-            ),
+            models.Index(fields=["device", "number"], condition=models.Q(state=State.PENDING), name="downlink_pending"),
+            models.Index(fields=["due_at"], condition=models.Q(head=True), name="downlink_due"),
         ]
 
     def __str__(self) -> str:

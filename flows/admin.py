@@ -1,6 +1,11 @@
-"""Flows for support staff (P4)."""
+"""Flows for support staff (P4): found and seen here, changed on their pages, where changes are recorded."""
+
+from __future__ import annotations
+
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 
 from .models import Flow
 
@@ -10,4 +15,13 @@ class FlowAdmin(admin.ModelAdmin[Flow]):
     list_display = ("name", "project", "decoder", "enabled", "created_at")
     list_filter = ("enabled", "decoder")
     search_fields = ("name", "project__name", "description")
-    autocomplete_fields = ["project"]
+    list_select_related = ("project",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

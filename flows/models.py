@@ -19,9 +19,7 @@ class Flow(models.Model):
     ``decoder`` "" means: what the device type is compatible with, the first that can read the message.
     """
 
-    project = models.ForeignKey(
-        Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project")
-    )
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project"))
     name = models.CharField(_("name"), max_length=100)
     description = models.TextField(_("description"), blank=True, max_length=1000)
     decoder = models.CharField(_("decoding"), max_length=40, blank=True, default="")

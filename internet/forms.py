@@ -43,9 +43,7 @@ class InternetNetworkForm(NetworkForm):
 
     def save(self, *, actor: User) -> list[Secret]:
         data = self.cleaned_data
-        claim_identifier(
-            device=self.device, kind="DVNUUID", value=str(data["dvn_uuid"]).upper(), primary=True
-        )
+        claim_identifier(device=self.device, kind="DVNUUID", value=str(data["dvn_uuid"]).upper(), primary=True)
         secret = data["secret"] or tokens.new_secret()
         identity = InternetIdentity(device=self.device, dvn_uuid=data["dvn_uuid"])
         identity.set_secret(secret)

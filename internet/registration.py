@@ -22,9 +22,7 @@ class Internet(Connectivity):
     step_template = "internet/network_step.html"
     downlink_timeout = timedelta(hours=24)
 
-    def network_form(
-        self, device: Device, data: Mapping[str, Any] | None = None
-    ) -> forms.InternetNetworkForm:
+    def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.InternetNetworkForm:
         return forms.InternetNetworkForm(data, device=device)
 
     def has_network_info(self, device: Device) -> bool:
@@ -60,4 +58,5 @@ class Internet(Connectivity):
         return False
 
     def identifier_for_reading(self, identifier: str) -> str:
-        return identifier.lower()
+        bare = identifier.lower()
+        return "-".join((bare[:8], bare[8:12], bare[12:16], bare[16:20], bare[20:])) if len(bare) == 32 else bare

@@ -1,3 +1,11 @@
+"""The addresses of the Internet tab."""
+
+from django.urls import path
+
+from . import views
 
 app_name = "internet"
-urlpatterns: list = []
+urlpatterns = [
+    path("devices/<int:device_id>/internet/", views.tab, name="tab"),
+    path("devices/<int:device_id>/internet/secret/", views.secret, name="secret"),
+]

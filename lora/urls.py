@@ -1,2 +1,14 @@
+"""The addresses of the LoRa tabs. ``when`` is a frame's ``received_at`` in microseconds since 1970,
+``seq`` its sequence number, which may be negative."""
+
+from django.urls import path
+
+from . import views
+
 app_name = "lora"
-urlpatterns: list = []
+urlpatterns = [
+    path("devices/<int:device_id>/lora/", views.tab, name="tab"),
+    path("devices/<int:device_id>/lora/history/", views.history, name="history"),
+    path("devices/<int:device_id>/lora/history/newer/", views.newer, name="newer"),
+    path("devices/<int:device_id>/lora/history/<int:when>-<str:seq>/", views.message, name="message"),
+]

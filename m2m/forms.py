@@ -105,11 +105,9 @@ class M2mNetworkForm(NetworkForm):
                         device=self.device,
                     )
             except IntegrityError as error:
-                raise IdentifierInUse(_("This ICCID cannot be used: it is in use already.")) from error
+                raise IdentifierInUse(_("This ICCID cannot be used: it is in use already."), "iccid") from error
         elif not SimCard.objects.filter(pk=data["sim"], device=None).update(device=self.device):
-            raise IdentifierInUse(
-                _("This SIM card has just been linked to another device. Choose another one.")
-            )
+            raise IdentifierInUse(_("This SIM card has just been linked to another device. Choose another one."), "sim")
 
 
 def clean_secret(secret: str) -> str:

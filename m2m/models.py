@@ -23,14 +23,10 @@ class SimStatus(models.TextChoices):
 class SimCard(models.Model):
     """A SIM of a Project; linked to one device at most (M4). ``iccid``: 19 or 20 digits, ``msisdn``: E.164."""
 
-    project = models.ForeignKey(
-        Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project")
-    )
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project"))
     iccid = models.CharField("ICCID", max_length=20, unique=True)
     msisdn = models.CharField("MSISDN", max_length=16, blank=True, default="")
-    status = models.CharField(
-        _("status"), max_length=11, choices=SimStatus.choices, default=SimStatus.INVENTORY
-    )
+    status = models.CharField(_("status"), max_length=11, choices=SimStatus.choices, default=SimStatus.INVENTORY)
     rate_plan = models.CharField(_("rate plan"), max_length=100, blank=True, default="")
     early_access = models.BooleanField(_("early access"), default=False)
     activated_at = models.DateTimeField(_("activated"), null=True, blank=True)
@@ -44,9 +40,7 @@ class SimCard(models.Model):
     class Meta:
         verbose_name = _("SIM card")
         verbose_name_plural = _("SIM cards")
-        constraints = [
-            models.CheckConstraint(condition=models.Q(status__in=SimStatus.values), name="sim_status_known")
-        ]
+        constraints = [models.CheckConstraint(condition=models.Q(status__in=SimStatus.values), name="sim_status_known")]
         indexes = [models.Index(fields=["project", "iccid"], name="sim_by_project")]
 
     def __str__(self) -> str:

@@ -116,4 +116,3 @@ def m2m_device(in_project: Project, *, secret: str = SECRET, imei: str = "", **f
         identity.save(force_insert=True)
     sim(in_project, device=made, status=SimStatus.ACTIVE)
     return made
-

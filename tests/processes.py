@@ -57,7 +57,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def celery_worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker as ``things up`` starts it, ready to take tasks."""
-    options = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle"]
+    options = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
     with running("-m", "celery", "-A", "things_portal", "worker", *options, log=log) as process:
         wait_for(lambda: b" ready." in log.read_bytes(), "the worker to be ready", log=log)
         yield process

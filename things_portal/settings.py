@@ -74,7 +74,6 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "things_portal.urls"
-WSGI_APPLICATION = "things_portal.wsgi.application"
 
 TEMPLATES = [
     {

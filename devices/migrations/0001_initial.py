@@ -80,6 +80,7 @@ class Migration(migrations.Migration):
                 ('connection_reason', models.CharField(blank=True, default='', max_length=300, verbose_name='reason')),
                 ('flow_count', models.PositiveIntegerField(default=0, verbose_name='Flows')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='added')),
+                ('creation_token', models.UUIDField(editable=False, null=True, unique=True, verbose_name='creation token')),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.project', verbose_name='Project')),
                 ('type', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='devices.devicetype', verbose_name='device type')),
             ],
@@ -94,7 +95,7 @@ class Migration(migrations.Migration):
                 ('pk', models.CompositePrimaryKey('device_id', 'flow_id', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('linked_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='linked')),
                 ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='flow_links', to='devices.device')),
-                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='device_links', to='flows.flow')),
+                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='device_links', db_index=False, to='flows.flow')),
             ],
             options={
                 'verbose_name': 'link to a Flow',
@@ -156,6 +157,18 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='device',
             index=models.Index(fields=['project', 'type', 'name', 'id'], name='device_by_type'),
+        ),
+        migrations.AddIndex(
+            model_name='device',
+            index=models.Index(fields=['project', 'processing_status', 'name', 'id'], name='device_by_processing'),
+        ),
+        migrations.AddIndex(
+            model_name='device',
+            index=models.Index(fields=['project', 'connection_status', 'name', 'id'], name='device_by_connection'),
+        ),
+        migrations.AddIndex(
+            model_name='flowlink',
+            index=models.Index(fields=['flow', 'device'], name='flow_link_by_flow'),
         ),
         migrations.AddIndex(
             model_name='device',

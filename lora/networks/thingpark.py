@@ -32,7 +32,7 @@ from lora.events import (
 )
 from lora.networks.thingpark_fields import Fields, PushError
 
-__all__ = ["CAUSES", "PushError", "parse", "sign_push", "verify_push"]
+__all__ = ["CAUSES", "PushError", "parse", "read", "sign_push", "verify_push"]
 
 MAX_BYTES: Final = 262_144
 MAX_XML_DEPTH: Final = 16
@@ -82,7 +82,7 @@ def verify_push(
     token, and for a ``Time`` that is missing or too far off. Without any key nothing is accepted.
     """
     query = _query(raw_query)
-    document = _read(body)
+    document = read(body)
     name, report = _report(document)
     given = query.get("Token", "").lower().encode(errors="replace")
     signed = _body_elements(name, report) + _query_text(query)
@@ -189,7 +189,7 @@ def _check_time(text: str, now: datetime, max_drift: timedelta | None) -> None:
         raise PushError(401, "stale", "The message is too old, or a clock is wrong.")
 
 
-def _read(body: bytes) -> dict[str, Any]:
+def read(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_BYTES:
         raise PushError(413, "too-large", "The message is too large.")
     try:

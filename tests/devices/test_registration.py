@@ -76,9 +76,7 @@ def test_registration_goes_from_pending_create_to_active(device: Device, cast: C
     assert list(actions)[-2:] == ["network.registration_requested", "network.register_done"]
 
 
-def test_identifier_known_to_the_network_with_other_keys_fails_with_the_reason(
-    device: Device, cast: Cast
-) -> None:
+def test_identifier_known_to_the_network_with_other_keys_fails_with_the_reason(device: Device, cast: Cast) -> None:
     other = SimulatedDevice(dev_eui=device.identifier, app_eui="70B3D57ED0000009")
     other.set_app_key(b"x" * 16)
     other.save()
@@ -164,9 +162,7 @@ def test_unavailable_network_is_asked_again_later(device: Device, cast: Cast, re
     assert status(device)[0] == "active"
 
 
-def test_worker_that_died_leaves_work_that_the_sweeper_finds(
-    device: Device, cast: Cast, recorder: Recorder
-) -> None:
+def test_worker_that_died_leaves_work_that_the_sweeper_finds(device: Device, cast: Cast, recorder: Recorder) -> None:
     network.request_registration(device=device, actor=cast.operator)
     now = timezone.now()
     # A worker claims it and is killed before the network answers: the lease stays behind.
@@ -178,9 +174,7 @@ def test_worker_that_died_leaves_work_that_the_sweeper_finds(
     assert status(device)[0] == "active"
 
 
-def test_worker_that_died_after_the_network_agreed_registers_again_without_harm(
-    device: Device, cast: Cast
-) -> None:
+def test_worker_that_died_after_the_network_agreed_registers_again_without_harm(device: Device, cast: Cast) -> None:
     network.request_registration(device=device, actor=cast.operator)
     connectivity.of(device).register(device)  # and then the worker was killed
     assert network.run(device.pk)

@@ -23,8 +23,8 @@ STEP = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    devices: int = 100_000
-    frames: int = 10_000_000
+    devices: int
+    frames: int
 
 
 def prepare(size: Size) -> float:

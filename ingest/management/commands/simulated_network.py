@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from ingest import stream
+from ingest.stream import accept_events
 from lora.networks.simulated.runner import Runner
 
 STEP_SECONDS = 0.25
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         while not self._locked():
             if stop.wait(2):
                 return
-        runner = Runner(seed=settings.SIMULATED_SEED, now=timezone.now(), sink=stream.accept_events)
+        runner = Runner(seed=settings.SIMULATED_SEED, now=timezone.now(), sink=accept_events)
         runner.load()
         self.stdout.write("simulated network: running")
         while not stop.is_set():

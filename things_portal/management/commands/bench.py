@@ -30,12 +30,15 @@ class Command(BaseCommand):
     help = "Measure the portal at size (docs/benchmarks.md)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--devices", type=int, default=load.Size.devices)
-        parser.add_argument("--frames", type=int, default=load.Size.frames)
+        parser.add_argument("--devices", type=int, default=100_000)
+        parser.add_argument("--frames", type=int, default=10_000_000)
         parser.add_argument("--messages", type=int, default=20_000)
 
-    @scopes_disabled()
     def handle(self, *args: Any, **options: Any) -> None:
+        with scopes_disabled():
+            self.bench(options)
+
+    def bench(self, options: dict[str, Any]) -> None:
         size = load.Size(options["devices"], options["frames"])
         seconds = load.prepare(size)
         if seconds:
@@ -120,7 +123,7 @@ def stack() -> Iterator[int]:
 def wait_until_ready(port: int) -> None:
     for _ in range(300):
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"})  # noqa: S310
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"})
             with urllib.request.urlopen(request, timeout=2):  # noqa: S310
                 return
         time.sleep(0.1)

@@ -91,8 +91,11 @@ LORA = {
 class Command(BaseCommand):
     help = "Fill an empty portal with a demo."
 
-    @scopes_disabled()
     def handle(self, *args: Any, **options: Any) -> None:
+        with scopes_disabled():
+            self.seed()
+
+    def seed(self) -> None:
         if Project.objects.exists():
             return
         now = timezone.now()

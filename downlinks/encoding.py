@@ -1,0 +1,86 @@
+"""The content of an instruction: hexadecimal as people write it, SenML with its base name, what fits (S2)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from django.utils.translation import gettext as _
+
+from codec import senml
+from devices import connectivity
+from devices.models import ConnectivityKind, Device, Encoder
+
+from .errors import InstructionRefused
+
+# FPort 0 carries MAC commands, 224 and up are reserved (LoRaWAN 1.0.4, section 4.3.2).
+FPORTS: Final = range(1, 224)
+# The largest FRMPayload of any EU868 data rate without FOpts (RP002-1.0.4, section 2.4.6).
+LARGEST_LORA: Final = 242
+# The kind of identifier in the SenML base name, by connectivity.
+URN_KINDS: Final = {ConnectivityKind.M2M: "IMEI", ConnectivityKind.INTERNET: "DVNUUID"}
+
+SEPARATORS: Final = re.compile(r"[\s:,;._-]+")
+
+
+def from_hexadecimal(text: str) -> bytes:
+    """Bytes from hexadecimal in any spacing: ``0A ff``, ``0x0A, 0xFF``, ``0a:ff``, ``0AFF``.
+
+    Raises InstructionRefused. A lone digit between separators is refused, because "1 2" could mean two things.
+    """
+    groups = [group[2:] if group[:2] in {"0x", "0X"} else group for group in SEPARATORS.split(text.strip()) if group]
+    digits = "".join(groups)
+    wrong = re.search(r"[^0-9A-Fa-f]", digits)
+    if wrong:
+        raise InstructionRefused(
+            _("“%(character)s” is not a hexadecimal digit (0–9, A–F).") % {"character": wrong[0]}, "payload"
+        )
+    if any(len(group) % 2 for group in groups) or "" in groups:
+        raise InstructionRefused(_("Write each byte with two digits, such as 0A."), "payload")
+    return bytes.fromhex(digits)
+
+
+def base_name(device: Device) -> str:
+    """The SenML base name of the device's packs; "" while it has no network info, and for LoRa devices."""
+    kind = URN_KINDS.get(ConnectivityKind(device.type.connectivity))
+    if kind is None or not device.identifier:
+        return ""
+    return f"urn:dev:{kind}:{connectivity.of(device).identifier_for_reading(device.identifier)}:"
+
+
+def encoded(device: Device, *, encoder: str, fport: int | None, payload: bytes, confirmed: bool) -> bytes:
+    """The payload as it goes out. Raw SenML: checked (RFC 8428), with the base name; else unchanged.
+
+    Raises InstructionRefused for an FPort, size or content that the device's connectivity does not take.
+    """
+    if device.type.connectivity != ConnectivityKind.LORA:
+        if fport is not None or confirmed:
+            raise InstructionRefused(_("FPort and confirmation belong to LoRa."), "fport")
+        return _pack(device, payload)
+    if encoder == Encoder.RAW_SENML:
+        raise InstructionRefused(_("SenML cannot be sent to a LoRa device."))
+    if fport not in FPORTS:
+        raise InstructionRefused(_("The FPort is a number from 1 to 223."), "fport")
+    if not payload:
+        raise InstructionRefused(_("There is nothing to send."), "payload")
+    room = connectivity.of(device).largest_payload(device)
+    room = LARGEST_LORA if room is None else room
+    if len(payload) > room:
+        raise InstructionRefused(
+            _("The payload has %(size)d bytes; at the device's present data rate at most %(room)d fit.")
+            % {"size": len(payload), "room": room},
+            "payload",
+        )
+    return payload
+
+
+def _pack(device: Device, payload: bytes) -> bytes:
+    name = base_name(device)
+    if not name:
+        raise InstructionRefused(_("The device has no network info yet, so SenML has no base name."))
+    try:
+        records = senml.add_base(senml.read_json(payload), name)
+    except senml.SenmlError as error:
+        raise InstructionRefused(str(error), "payload") from error
+    return json.dumps(records, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

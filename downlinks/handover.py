@@ -1,0 +1,38 @@
+"""Instructions that M2M and Internet devices fetch: in the answer to their own message, one per answer (M5, I3).
+
+For a new message of a device: first :func:`device_answered`, then :func:`hand_over`. For a message that came
+before (the device repeats it because our answer was lost): :func:`hand_over` alone, which gives the same again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from devices.connectivity import Instruction
+
+from . import queue
+from .execution import HAND_OVER, take
+from .models import Downlink, Event, State
+
+
+def hand_over(device_id: int, now: datetime) -> Instruction | None:
+    """The instruction for this answer; None where nothing waits or the device is not active.
+
+    One statement takes it, whether a worker has claimed it already or not. It counts as on air from now.
+    """
+    taken = take(HAND_OVER, device_id, now)
+    return taken.instruction if taken else None
+
+
+def device_answered(device_id: int, at: datetime) -> bool:
+    """A new message of the device: what was handed over before it is Delivered.
+
+    The public protocol has no acknowledgement. Our reading: a device that sends again after it was answered
+    lives and has had the answer; one that has not had it repeats its message, which is not a new one.
+    """
+    number = (
+        Downlink.objects.filter(device_id=device_id, head=True, state=State.EXECUTING, fport=None, sent_at__lt=at)
+        .values_list("number", flat=True)
+        .first()
+    )
+    return number is not None and queue.finish(device_id, number, Event.ANSWERED, at)

@@ -1,0 +1,71 @@
+"""A device's queue: one lock, one head, one way to finish and to let the next one go first.
+
+The head is the instruction that is executing or next to execute. Whoever adds, cancels or finishes holds the
+device's lock, so that "the last one has just finished while another is added" cannot leave a queue without head.
+Claiming needs no lock: it changes the head only, in one conditional statement.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import F
+
+from common import doorbell
+from devices import live
+
+from .models import MOVES, Downlink, Event, State
+
+# A head whose ring was not heard after this long is rung again by the sweeper.
+GRACE: Final = timedelta(seconds=3)
+
+
+def lock(device_id: int) -> None:
+    """Wait for the device's queue and hold it until the transaction ends. Take it before any row of the queue."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('downlinks', %s))", [device_id])
+
+
+def ring(device_id: int) -> None:
+    from . import tasks
+
+    doorbell.ring(tasks.run_downlink, device_id)
+
+
+def promote(device_id: int, now: datetime) -> None:
+    """Make the oldest pending instruction the head and ring for it. Call it under the lock, with no head there."""
+    pending = Downlink.objects.filter(device_id=device_id, state=State.PENDING)
+    number = pending.order_by("number").values_list("number", flat=True).first()
+    if number is not None and pending.filter(number=number, head=False).update(head=True, due_at=now + GRACE):
+        ring(device_id)
+
+
+def finish(device_id: int, number: int, event: Event, now: datetime, **facts: Any) -> bool:
+    """Move to the final state that the event leads to, write the facts, and let the next one go first, in one
+    transaction. False where the instruction was not in a state that the event starts from."""
+    (before, after), *_others = MOVES[event].items()
+    with transaction.atomic():
+        lock(device_id)
+        moved = Downlink.objects.filter(device_id=device_id, number=number, state=before)
+        if not moved.update(state=after, head=False, due_at=None, finished_at=now, **facts):
+            return False
+        if not Downlink.objects.filter(device_id=device_id, head=True).exists():
+            promote(device_id, now)
+        live.changed(device_id, "downlinks")
+    return True
+
+
+def note(device_id: int, number: int, fact: str, **facts: Any) -> bool:
+    """Keep facts of an instruction that executes or is finished, where ``fact`` is not known yet; no state changes.
+
+    One that executes is from then on the network's: it is looked at again at its deadline.
+    """
+    rows = Downlink.objects.filter(device_id=device_id, number=number, **{fact: None})
+    noted = rows.filter(state=State.EXECUTING).update(due_at=F("deadline"), **facts) or rows.filter(
+        state__in=[State.DELIVERED, State.FAILED]
+    ).update(**facts)
+    if noted:
+        live.changed(device_id, "downlinks")
+    return bool(noted)

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import views
+
+app_name = "downlinks"
+urlpatterns = [
+    path("devices/<int:device_id>/send/", views.send, name="send"),
+    path("devices/<int:device_id>/send/table/", views.table, name="table"),
+    path("devices/<int:device_id>/send/cancel/", views.cancel, name="cancel"),
+]

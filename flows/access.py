@@ -1,0 +1,25 @@
+"""The access mark of addresses that name a Flow: outside the person's Projects there is none (P1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import Http404
+
+from accounts.access import Decorator, InProject, in_projects
+from accounts.models import Role
+
+from .models import Flow
+
+
+def _flow(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
+    flow = Flow.objects.select_related("project").filter(pk=kwargs["flow_id"]).first()
+    if flow is None:
+        raise Http404
+    return "flow", flow
+
+
+def flow_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
+    """A view of one Flow; it receives ``flow`` in place of ``flow_id``."""
+    return in_projects(see, change=change, methods=methods or ("GET",), resolve=_flow, names="flow")

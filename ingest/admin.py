@@ -1,0 +1,38 @@
+"""Messages that could not be processed, for support staff (P4): found by error, source and device, never changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from .models import RejectedMessage
+
+SHOWN_BYTES = 10_000
+
+
+@admin.register(RejectedMessage)
+class RejectedMessageAdmin(admin.ModelAdmin[RejectedMessage]):
+    list_display = ("at", "source", "device_id", "error")
+    list_filter = ("source",)
+    search_fields = ("error", "entry", "=device_id")
+    date_hierarchy = "at"
+    ordering = ("-at",)
+    fields = ("at", "source", "entry", "device_id", "error", "body_as_text")
+    show_full_result_count = False
+
+    @admin.display(description=_("body"))
+    def body_as_text(self, message: RejectedMessage) -> str:
+        """The first 10,000 bytes; what is no text stands as escapes."""
+        return bytes(message.body[:SHOWN_BYTES]).decode(errors="backslashreplace")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

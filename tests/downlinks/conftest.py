@@ -1,0 +1,97 @@
+"""A LoRa network that records what it is given and answers as it is told, and devices that can be sent to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django_scopes import scopes_disabled
+
+from devices import connectivity
+from devices.connectivity import Instruction
+from devices.models import Device
+from downlinks import services
+from downlinks.models import Downlink
+from lora.registration import Lora
+from tests import factories
+from tests.cast import Cast
+
+T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+class RecordedNetwork(Lora):
+    """Takes an instruction once per correlation id, as the contract of ``send`` asks. ``answers``: errors to raise,
+    one per call, None for none. ``during``: what happens while it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[Instruction] = []
+        self.answers: list[Exception | None] = []
+        self.during: Any = None
+        self.room: int | None = 51
+
+    def send(self, device: Device, instruction: Instruction) -> bool:
+        self.calls.append(instruction)
+        if self.during:
+            self.during()
+        answer = self.answers.pop(0) if self.answers else None
+        if answer:
+            raise answer
+        return True
+
+    def largest_payload(self, device: Device) -> int | None:
+        return self.room
+
+    @property
+    def taken(self) -> list[UUID]:
+        """The distinct instructions, in the order of their first call."""
+        return list(dict.fromkeys(call.correlation_id for call in self.calls))
+
+
+@pytest.fixture
+def network() -> Iterator[RecordedNetwork]:
+    before = connectivity.by_slug("lora")
+    recorded = RecordedNetwork()
+    connectivity.register(recorded)
+    yield recorded
+    connectivity.register(before)
+
+
+@pytest.fixture
+def device(cast: Cast, network: RecordedNetwork) -> Device:
+    """A LoRa device in a Flow, active on the network."""
+    return factories.lora_device(cast.project, in_flow=factories.flow(cast.project))
+
+
+@pytest.fixture
+def fetching(cast: Cast) -> Device:
+    """An Internet device in a Flow: it fetches its instructions."""
+    return factories.internet_device(cast.project, in_flow=factories.flow(cast.project))
+
+
+@scopes_disabled()
+def ask(device: Device, payload: bytes = b"\x01", *, now: datetime = T0, **values: Any) -> Downlink:
+    """A raw LoRa instruction on FPort 2."""
+    values.setdefault("actor", None)
+    return services.request(device=device, encoder="raw-lora", fport=2, payload=payload, now=now, **values)
+
+
+@scopes_disabled()
+def ask_senml(device: Device, value: float = 1, *, now: datetime = T0, **values: Any) -> Downlink:
+    payload = f'[{{"n":"setpoint","v":{value}}}]'.encode()
+    return services.request(device=device, encoder="raw-senml", payload=payload, actor=None, now=now, **values)
+
+
+def again(downlink: Downlink) -> Downlink:
+    return Downlink.objects.get(device_id=downlink.device_id, number=downlink.number)
+
+
+def states(device: Device) -> list[str]:
+    """The states of the device's instructions in the order of request."""
+    return list(Downlink.objects.filter(device=device).order_by("number").values_list("state", flat=True))
