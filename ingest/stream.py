@@ -6,6 +6,7 @@ Nothing is ever trimmed: a backlog over the limit refuses new messages instead.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ CONSUMER = "shard"
 COUNTS = "ingest:counts"
 LORA_EVENTS, THINGPARK, SENML = "lora-events", "thingpark", "senml"
 CHUNK = 500
+SEEN_SECONDS = 86_400
 
 
 class BacklogFull(Exception):
@@ -71,6 +73,12 @@ def accept_senml(way: str, device_id: int, body: bytes, *, received_at: float, c
     """Keep a SenML pack of a device that has proved itself. ``received_at``: Unix seconds."""
     meta = {"device_id": device_id, "received_at": received_at, "way": way, "cbor": cbor}
     return accept(SENML, body, meta, str(device_id))
+
+
+def came_before(device_id: int, body: bytes) -> bool:
+    """Whether the device sent the same body within a day: it repeats a message whose answer it did not get."""
+    key = f"ingest:seen:{device_id}:{hashlib.sha256(body).hexdigest()}"
+    return not live.client().set(key, 1, nx=True, ex=SEEN_SECONDS)
 
 
 def backlog() -> int:

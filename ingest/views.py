@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -101,30 +102,47 @@ async def from_device(kind: str, scope: Scope, body: bytes) -> tuple[int, bytes,
     cbor = header(scope, b"content-type").split(b";")[0].strip().lower() == CBOR
     try:
         parse = senml.parse_cbor if cbor else senml.parse_json
-        named = parse(body, received_at=now.timestamp()).device()
+        pack = parse(body, received_at=now.timestamp())
+        named = pack.device()
     except senml.SenmlError as error:
         raise Refused(400, "bad-senml", str(error)) from error
     if named is None or named[0] != kind:
         raise Refused(400, "bad-base-name", f"The base name must be urn:dev:{kind}:…: of the device.")
     token = header(scope, b"things-message-token").decode("latin-1")
-    answer_body = await in_thread(partial(_keep_from_device, kind, named[1], body, token, now, cbor))
+    answer_body = await in_thread(
+        partial(_keep_from_device, Message(kind, named[1], body, token, now, cbor, pack.has_own_time))
+    )
     return (200, answer_body, b"application/json") if answer_body else (200, b"", b"")
 
 
-def _keep_from_device(kind: str, value: str, body: bytes, token: str, now: datetime, cbor: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A pack as it came: who sends it by its own word, the proof, and whether it carries times of its own."""
+
+    kind: str
+    value: str
+    body: bytes
+    token: str
+    at: datetime
+    cbor: bool
+    timed: bool
+
+
+def _keep_from_device(message: Message) -> bytes:
     check_backlog()
-    device_id, secret, active = find_device(kind, value)
-    proved = tokens.verify(body, secret, token)
+    device_id, secret, active = find_device(message.kind, message.value)
+    proved = tokens.verify(message.body, secret, message.token)
     if device_id is None or not proved:
         raise Refused(401, "not-proved", NOT_PROVED)
     if not active:
         raise Refused(403, "deactivated", "The connectivity of this device is not active.")
-    way = "m2m" if kind == "IMEI" else "internet"
-    stream.accept_senml(way, device_id, body, received_at=now.timestamp(), cbor=cbor)
+    way = "m2m" if message.kind == "IMEI" else "internet"
+    stream.accept_senml(way, device_id, message.body, received_at=message.at.timestamp(), cbor=message.cbor)
     stream.count([f"{way}:accepted"])
     # The message is kept: only now may it count as the device's answer, and be answered with an instruction.
-    handover.device_answered(device_id, now)
-    instruction = handover.hand_over(device_id, now)
+    if not (message.timed and stream.came_before(device_id, message.body)):
+        handover.device_answered(device_id, message.at)
+    instruction = handover.hand_over(device_id, message.at)
     return instruction.payload if instruction else b""
 
 

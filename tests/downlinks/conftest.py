@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from django_scopes import scopes_disabled
 
 from devices import connectivity
@@ -95,3 +98,20 @@ def again(downlink: Downlink) -> Downlink:
 def states(device: Device) -> list[str]:
     """The states of the device's instructions in the order of request."""
     return list(Downlink.objects.filter(device=device).order_by("number").values_list("state", flat=True))
+
+
+def at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
+    """The results of ``work`` in as many threads, let go together; errors come back as results."""
+    barrier = Barrier(number)
+
+    def one(index: int) -> Any:
+        try:
+            barrier.wait()
+            return work(index)
+        except Exception as error:
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(number) as threads:
+        return list(threads.map(one, range(number)))

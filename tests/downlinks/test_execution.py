@@ -14,8 +14,7 @@ from devices.models import Connection, Device, DeviceType
 from devices.services import activate, deactivate
 from downlinks import execution, queue, tasks
 from downlinks.models import Cause, Downlink, Event
-from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, states
-from tests.downlinks.test_services import at_once
+from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, at_once, states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
 DAY = 86400
@@ -149,6 +148,59 @@ def test_slow_worker_does_not_disturb_its_successor(device: Device, network: Rec
     execution.run(device.pk, now=at(0))
     row = again(downlink)
     assert (row.attempts, row.accepted_at, row.cause, row.due_at) == (2, at(31), "", at(DAY))
+
+
+def test_slow_worker_does_not_shorten_the_wait_of_its_successor(device: Device, network: RecordedNetwork) -> None:
+    downlink = ask(device)
+    network.answers = [NetworkUnavailable("successor"), NetworkUnavailable("late")]
+
+    def successor() -> None:
+        network.during = None
+        execution.run(device.pk, now=at(31))
+
+    network.during = successor
+    execution.run(device.pk, now=at(0))
+    assert (again(downlink).reason, again(downlink).due_at) == ("successor", at(36))
+
+
+def test_what_the_network_has_is_never_sent_again(device: Device, network: RecordedNetwork) -> None:
+    ask(device)
+    execution.run(device.pk, now=at(0))
+    Downlink.objects.update(due_at=at(1))
+    assert execution.sweep(at(60)) == 0
+    assert not execution.run(device.pk, now=at(60))
+    assert len(network.calls) == 1
+
+
+def test_worker_that_dies_does_not_lengthen_the_time(device: Device, network: RecordedNetwork) -> None:
+    DeviceType.objects.filter(pk=device.type_id).update(downlink_timeout_seconds=4)
+    downlink = ask(device)
+    network.answers = [SystemExit()]  # type: ignore[list-item]
+    with pytest.raises(SystemExit):
+        execution.run(device.pk, now=at(1))
+    assert execution.sweep(at(4)) == 0
+    assert execution.sweep(at(5)) == 1
+    assert again(downlink).state == "failed"
+
+
+def test_deactivated_between_claim_and_sending_is_not_sent(
+    device: Device, network: RecordedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(device)
+    take = execution.take
+
+    def then_deactivated(*args: Any) -> Any:
+        taken = take(*args)
+        deactivate(device=device, actor=None)
+        return taken
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "take", then_deactivated)
+        execution.run(device.pk, now=at(0))
+    assert (network.calls, states(device)) == ([], ["executing"])
+    activate(device=device, actor=None)
+    assert execution.run(device.pk, now=at(30))
+    assert len(network.calls) == 1
 
 
 @pytest.mark.parametrize("status", [Connection.DEACTIVATED, Connection.PENDING_CREATE, Connection.FAILED])

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from devices.connectivity import Instruction
 from devices.models import Connection, Device
 from devices.services import deactivate
-from downlinks import execution, handover, services
+from downlinks import execution, handover, reports, services
 from downlinks.models import Cause
+from internet.registration import Internet
 from tests.cast import Cast
-from tests.downlinks.conftest import RecordedNetwork, again, ask, ask_senml, at, states
-from tests.downlinks.test_services import at_once
+from tests.downlinks.conftest import RecordedNetwork, again, ask, ask_senml, at, at_once, states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
 DAY = 86400
@@ -109,12 +110,27 @@ def test_handed_over_cannot_be_cancelled_and_cancelled_is_not_handed_over(cast: 
 
 
 def test_lora_instructions_go_through_their_network(device: Device, network: RecordedNetwork) -> None:
-    ask(device)
+    downlink = ask(device, confirmed=True)
     assert handover.hand_over(device.pk, at(1)) is None
     execution.run(device.pk, now=at(1))
+    reports.on_sent(device.pk, str(downlink.correlation_id), at(2))
     assert handover.hand_over(device.pk, at(2)) is None
     assert not handover.device_answered(device.pk, at(3))
     assert states(device) == ["executing"]
+
+
+def test_device_that_is_quicker_than_the_worker(fetching: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fetches and comes back while the worker still asks the connectivity: the end stands."""
+
+    def send(self: Internet, device: Device, instruction: Instruction) -> bool:
+        assert handover.hand_over(device.pk, at(2)) == instruction
+        assert handover.device_answered(device.pk, at(3))
+        return False
+
+    downlink = ask_senml(fetching)
+    monkeypatch.setattr(Internet, "send", send)
+    assert execution.run(fetching.pk, now=at(1))
+    assert (again(downlink).state, again(downlink).finished_at) == ("delivered", at(3))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
 
 from accounts.models import AuditEntry
 from common.states import StateConflict
@@ -21,26 +17,9 @@ from downlinks.errors import InstructionRefused
 from downlinks.models import Downlink, Source
 from flows.models import Flow
 from tests.cast import Cast
-from tests.downlinks.conftest import RecordedNetwork, again, ask, at, states
+from tests.downlinks.conftest import RecordedNetwork, again, ask, at, at_once, states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
-
-
-def at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """The results of ``work`` in as many threads, let go together; errors come back as results."""
-    barrier = Barrier(number)
-
-    def one(index: int) -> Any:
-        try:
-            barrier.wait()
-            return work(index)
-        except Exception as error:
-            return error
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(number) as threads:
-        return list(threads.map(one, range(number)))
 
 
 def test_request_makes_the_first_one_head(cast: Cast, device: Device) -> None:
