@@ -29,6 +29,8 @@ from .views import in_thread
 logger = logging.getLogger(__name__)
 LIFETIME_S = 600.0
 HEARTBEAT_S = 15.0
+# Without Redis there is nothing to tell: the browser comes back by itself.
+PATIENCE_S = 10.0
 # Changes within this time are told at once.
 GATHER_S = 0.15
 HEADERS = [
@@ -61,6 +63,7 @@ class Hub:
     def __init__(self) -> None:
         self.watches: dict[int, set[Watch]] = defaultdict(set)
         self.reader: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
 
     @contextlib.contextmanager
     def watching(self, device_id: int) -> Iterator[Watch]:
@@ -83,6 +86,7 @@ class Hub:
                 async with client.pubsub() as subscription:
                     await subscription.subscribe(live.CHANNEL)
                     wait = 0.2
+                    self.listening.set()
                     while self.watches:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5.0)
                         if message is not None:
@@ -92,6 +96,7 @@ class Hub:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
             finally:
+                self.listening.clear()
                 await client.aclose()
 
     def tell(self, text: str) -> None:
@@ -137,6 +142,11 @@ async def live_stream(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         with hub.watching(int(last)) as watch:
             await send(_chunk("retry: 3000\n\n"))
+            # Listening comes first: what changes from here on is told, what changed just before is asked for.
+            await asyncio.wait_for(hub.listening.wait(), PATIENCE_S)
+            recent = await in_thread(lambda: live.recently_changed(int(last)))
+            if recent:
+                watch.tell(recent)
             await asyncio.wait_for(_tell(watch, send, gone), LIFETIME_S)
     except TimeoutError:
         pass

@@ -15,8 +15,9 @@ import orjson
 import redis
 from django.conf import settings
 from django.utils import timezone
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from devices import live
 from lora.events import Event, to_json
 
 GROUP = "portal"
@@ -24,11 +25,21 @@ CONSUMER = "shard"
 COUNTS = "ingest:counts"
 LORA_EVENTS, THINGPARK, SENML = "lora-events", "thingpark", "senml"
 CHUNK = 500
-SEEN_SECONDS = 86_400
+# How long the last message of a device is remembered, to know it when it comes again.
+REPEAT_SECONDS = 86_400
+
+_client: redis.Redis | None = None
 
 
-class BacklogFull(Exception):
-    """More messages wait than the portal is set to hold: try again later."""
+def client() -> redis.Redis:
+    """This process's Redis client for the ways in: it gives up soon, for whoever sent the message waits and has it
+    still. The one repetition is for a connection that went stale."""
+    global _client
+    if _client is None:
+        _client = redis.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
+        )
+    return _client
 
 
 def name(shard: int) -> str:
@@ -50,40 +61,50 @@ def fields(source: str, body: bytes, meta: Mapping[str, Any]) -> dict[bytes, byt
 
 
 def accept(source: str, body: bytes, meta: Mapping[str, Any], device_key: str) -> str:
-    """Keep one message; gives its entry id. Raises redis.RedisError: then it is not kept."""
-    entry = live.client().xadd(name(shard_of(device_key)), fields(source, body, meta))  # type: ignore[arg-type]
-    return entry.decode() if isinstance(entry, bytes) else str(entry)
+    """Keep one message and count it; gives its entry id. Raises redis.RedisError: then it may not be kept."""
+    with client().pipeline(transaction=True) as pipeline:
+        pipeline.xadd(name(shard_of(device_key)), fields(source, body, meta))  # type: ignore[arg-type]
+        pipeline.hincrby(COUNTS, f"{source}:accepted", 1)
+        return str(pipeline.execute()[0].decode())
 
 
 def accept_events(events: Sequence[Event]) -> None:
     """Keep what a LoRa network told, in order. Raises redis.RedisError."""
     now = timezone.now().isoformat()
     for first in range(0, len(events), CHUNK):
-        with live.client().pipeline(transaction=False) as pipeline:
-            for event in events[first : first + CHUNK]:
+        chunk = events[first : first + CHUNK]
+        with client().pipeline(transaction=True) as pipeline:
+            for event in chunk:
                 body = orjson.dumps(to_json(event))
                 pipeline.xadd(
                     name(shard_of(event.dev_eui)),
                     fields(LORA_EVENTS, body, {"received_at": now}),  # type: ignore[arg-type]
                 )
+            pipeline.hincrby(COUNTS, f"{LORA_EVENTS}:accepted", len(chunk))
             pipeline.execute()
 
 
-def accept_senml(way: str, device_id: int, body: bytes, *, received_at: float, cbor: bool = False) -> str:
-    """Keep a SenML pack of a device that has proved itself. ``received_at``: Unix seconds."""
+def accept_senml(
+    way: str, device_id: int, body: bytes, *, received_at: float, cbor: bool = False, timed: bool = True
+) -> bool:
+    """Keep a SenML pack of a device that has proved itself; whether it is a new message.
+
+    Not new is one with times of its own that is, byte for byte, the device's last one of the past day: it had no
+    answer and repeats it. ``received_at``: Unix seconds. Raises redis.RedisError: then it may not be kept.
+    """
     meta = {"device_id": device_id, "received_at": received_at, "way": way, "cbor": cbor}
-    return accept(SENML, body, meta, str(device_id))
-
-
-def came_before(device_id: int, body: bytes) -> bool:
-    """Whether the device sent the same body within a day: it repeats a message whose answer it did not get."""
-    key = f"ingest:seen:{device_id}:{hashlib.sha256(body).hexdigest()}"
-    return not live.client().set(key, 1, nx=True, ex=SEEN_SECONDS)
+    digest = hashlib.sha256(body).digest()
+    with client().pipeline(transaction=True) as pipeline:
+        pipeline.xadd(name(shard_of(str(device_id))), fields(SENML, body, meta))  # type: ignore[arg-type]
+        pipeline.hincrby(COUNTS, f"{way}:accepted", 1)
+        pipeline.set(f"ingest:last:{device_id}", digest, ex=REPEAT_SECONDS, get=True)
+        before = pipeline.execute()[2]
+    return not (timed and before == digest)
 
 
 def backlog() -> int:
     """Messages that wait, over all shards."""
-    with live.client().pipeline(transaction=False) as pipeline:
+    with client().pipeline(transaction=False) as pipeline:
         for stream in names():
             pipeline.xlen(stream)
         return sum(pipeline.execute())
@@ -92,7 +113,7 @@ def backlog() -> int:
 def count(outcomes: Iterable[str]) -> None:
     """Add to the counters of what was accepted and refused, by way and reason."""
     try:
-        with live.client().pipeline(transaction=False) as pipeline:
+        with client().pipeline(transaction=False) as pipeline:
             for outcome in outcomes:
                 pipeline.hincrby(COUNTS, outcome, 1)
             pipeline.execute()

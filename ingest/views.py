@@ -1,18 +1,20 @@
 """The ways in as raw ASGI: check, keep durably, answer (docs/ways-in.md). Pages have nothing to do with these.
 
-A 2xx means kept. Outside they are alike: an unknown device and a wrong token get the same answer.
+A 2xx means kept. An unknown device and a wrong token cannot be told apart from outside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import Any, TypeVar
+from uuid import UUID
 
 import redis
 from django.conf import settings
@@ -22,7 +24,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from codec import senml, tokens
-from devices.models import Connection, Device
+from devices.models import Connection
 from downlinks import handover
 from internet.models import InternetIdentity
 from lora.models import Network, NetworkKind
@@ -32,14 +34,13 @@ from m2m.models import M2mIdentity
 from . import stream
 from .http import Receive, Refused, Scope, Send, answer, answer_refused, header, read_body
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 JSON, CBOR = b"application/senml+json", b"application/senml+cbor"
 NOT_PROVED = "Things-Message-Token does not belong to this message, or the device is not known."
 THREADS = 4
 BACKLOG_EVERY_S = 1.0
-NETWORK_KEPT_S = 5.0
-# Checked where there is no device, so that an unknown one takes as long as a wrong token.
-NO_SECRET = "0" * 40
+NETWORKS_KEPT_S = 5.0
 
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ingest")
 
@@ -57,9 +58,8 @@ async def in_thread(function: Callable[[], T]) -> T:
 
 async def ingestion(scope: Scope, receive: Receive, send: Send) -> None:
     """Everything under ``/ingestion/``."""
-    path = scope["path"]
-    way = ways(path)
-    name = path.strip("/").split("/")[1] if path.count("/") > 1 else ""
+    # Counted by way, never by what a stranger wrote into the address.
+    name, way = find_way(scope["path"])
     try:
         if way is None:
             raise Refused(404, "no-such-way", "There is no way in at this address.")
@@ -71,10 +71,10 @@ async def ingestion(scope: Scope, receive: Receive, send: Send) -> None:
         await in_thread(partial(stream.count, [f"{name}:{refused.code}"]))
         await answer_refused(send, refused)
         return
-    except (redis.RedisError, DatabaseError):
-        await answer_refused(
-            send, Refused(503, "unavailable", "The message was not kept. Send it again.", [(b"retry-after", b"5")])
-        )
+    except (redis.RedisError, DatabaseError) as error:
+        logger.warning("%s: a message was not kept: %s", name, f"{error}".strip())
+        refused = Refused(503, "unavailable", "The message was not kept. Send it again.", [(b"retry-after", b"5")])
+        await answer_refused(send, refused)
         return
     await answer(send, status, content, content_type=content_type)
 
@@ -82,15 +82,16 @@ async def ingestion(scope: Scope, receive: Receive, send: Send) -> None:
 Way = Callable[[Scope, bytes], Awaitable[tuple[int, bytes, bytes]]]
 
 
-def ways(path: str) -> Way | None:
+def find_way(path: str) -> tuple[str, Way | None]:
+    """The way in at this address and its name among the counters."""
     if path == "/ingestion/ip/senml/v1":
-        return partial(from_device, "DVNUUID")
+        return "internet", partial(from_device, "DVNUUID")
     if path == "/ingestion/m2m/senml/v1":
-        return partial(from_device, "IMEI")
+        return "m2m", partial(from_device, "IMEI")
     parts = path.strip("/").split("/")
     if len(parts) == 4 and parts[:3] == ["ingestion", "lora", "thingpark"]:
-        return partial(from_thingpark, parts[3])
-    return None
+        return "thingpark", partial(from_thingpark, parts[3])
+    return "none", None
 
 
 # --- M2M and Internet devices (M5, I3) ---
@@ -129,58 +130,70 @@ class Message:
 
 
 def _keep_from_device(message: Message) -> bytes:
-    check_backlog()
     device_id, secret, active = find_device(message.kind, message.value)
     proved = tokens.verify(message.body, secret, message.token)
     if device_id is None or not proved:
         raise Refused(401, "not-proved", NOT_PROVED)
     if not active:
-        raise Refused(403, "deactivated", "The connectivity of this device is not active.")
+        raise Refused(403, "not-active", "The connectivity of this device is not active.")
+    check_backlog()
     way = "m2m" if message.kind == "IMEI" else "internet"
-    stream.accept_senml(way, device_id, message.body, received_at=message.at.timestamp(), cbor=message.cbor)
-    stream.count([f"{way}:accepted"])
-    # The message is kept: only now may it count as the device's answer, and be answered with an instruction.
-    if not (message.timed and stream.came_before(device_id, message.body)):
-        handover.device_answered(device_id, message.at)
-    instruction = handover.hand_over(device_id, message.at)
+    received_at = message.at.timestamp()
+    new = stream.accept_senml(
+        way, device_id, message.body, received_at=received_at, cbor=message.cbor, timed=message.timed
+    )
+    # The message is kept: only now may it count as the device's answer, and be answered with an instruction. What
+    # fails from here on must not ask for the message again; the instruction waits for the next one.
+    try:
+        if new:
+            handover.device_answered(device_id, message.at)
+        instruction = handover.hand_over(device_id, message.at)
+    except DatabaseError:
+        logger.exception("device %s: no instruction handed over", device_id)
+        return b""
     return instruction.payload if instruction else b""
 
 
 def find_device(kind: str, value: str) -> tuple[int | None, str, bool]:
-    """(id, secret, whether its connectivity is active) of the device; an unknown one has no id."""
+    """(id, secret, whether its connectivity is active) of the device, in one query.
+
+    An unknown one has no id, and a secret that nobody knows: it costs what a known one costs.
+    """
     identity: M2mIdentity | InternetIdentity | None
     if kind == "IMEI":
-        identity = M2mIdentity.objects.filter(imei=value).first()
+        identity = M2mIdentity.objects.select_related("device").filter(imei=value).first()
     else:
-        try:
-            identity = InternetIdentity.objects.filter(dvn_uuid=value).first()
-        except (ValueError, TypeError):
-            identity = None
+        identity = InternetIdentity.objects.select_related("device").filter(dvn_uuid=UUID(value)).first()
     if identity is None:
-        return None, NO_SECRET, False
-    status = Device.objects.filter(pk=identity.pk).values_list("connection_status", flat=True).first()
-    return identity.pk, identity.get_secret(), status == Connection.ACTIVE
+        return None, _stranger().get_secret(), False
+    return identity.pk, identity.get_secret(), identity.device.connection_status == Connection.ACTIVE
+
+
+@cache
+def _stranger() -> InternetIdentity:
+    identity = InternetIdentity(dvn_uuid=UUID(int=0))
+    identity.set_secret(tokens.new_secret())
+    return identity
 
 
 # --- ThingPark ---
 
-_networks: dict[str, tuple[float, tuple[str, int]]] = {}
+_networks: list[Any] = [float("-inf"), {}]
 
 
-def network_key(slug: str) -> tuple[str, int]:
-    """(AS key, allowed drift in seconds) of a ThingPark network, read again every few seconds.
+def network_keys(slug: str) -> tuple[list[str], timedelta | None]:
+    """(AS keys, allowed drift) of a ThingPark network; all of them are read again every few seconds.
 
-    Raises Refused(401) for a network that is not there: like a wrong token.
+    One that is not there has no key: nothing proves itself with it.
     """
-    held = _networks.get(slug)
-    if held is not None and time.monotonic() - held[0] < NETWORK_KEPT_S:
-        return held[1]
-    network = Network.objects.filter(slug=slug, kind=NetworkKind.THINGPARK).first()
-    if network is None or not network.as_key:
-        raise Refused(401, "bad-token", "The token does not belong to this message.")
-    found = (network.get_as_key(), network.max_drift_seconds)
-    _networks[slug] = (time.monotonic(), found)
-    return found
+    if time.monotonic() - _networks[0] > NETWORKS_KEPT_S:
+        found = {
+            network.slug: ([network.get_as_key()], timedelta(seconds=network.max_drift_seconds) or None)
+            for network in Network.objects.filter(kind=NetworkKind.THINGPARK).exclude(as_key=b"")
+        }
+        _networks[:] = [time.monotonic(), found]
+    keys: tuple[list[str], timedelta | None] = _networks[1].get(slug, ([], None))
+    return keys
 
 
 async def from_thingpark(slug: str, scope: Scope, body: bytes) -> tuple[int, bytes, bytes]:
@@ -189,19 +202,22 @@ async def from_thingpark(slug: str, scope: Scope, body: bytes) -> tuple[int, byt
 
 
 def _keep_from_thingpark(slug: str, query: str, body: bytes) -> None:
-    check_backlog()
-    key, drift = network_key(slug)
-    now = datetime.now(UTC)
+    """What proves itself is kept; whether it can be read shows in the pipeline, which keeps it either way."""
+    keys, drift = network_keys(slug)
+    now = timezone.now()
     try:
-        document = thingpark.verify_push(
-            query, body, as_keys=[key], now=now, max_drift=timedelta(seconds=drift) if drift else None
-        )
-        events = thingpark.parse(document)
+        document = thingpark.verify_push(query, body, as_keys=keys, now=now, max_drift=drift)
     except thingpark.PushError as error:
         raise Refused(error.status, error.code, str(error)) from error
-    dev_eui = events[0].dev_eui if events else ""
-    stream.accept(stream.THINGPARK, body, {"network": slug, "received_at": now.timestamp()}, dev_eui)
-    stream.count(["thingpark:accepted"])
+    check_backlog()
+    meta = {"network": slug, "received_at": now.timestamp()}
+    stream.accept(stream.THINGPARK, body, meta, thingpark_device(document))
+
+
+def thingpark_device(document: Mapping[str, Any]) -> str:
+    """The DevEUI that a proved push names, as text for the shard; verify_push found one report in it."""
+    reports = (report for name, report in document.items() if name.startswith("DevEUI_"))
+    return next((str(report.get("DevEUI", "")).upper() for report in reports if isinstance(report, dict)), "")
 
 
 # --- backlog ---

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -32,17 +32,16 @@ class Portal:
         self.url = f"http://127.0.0.1:{port}"
 
     def ready(self) -> bool:
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
-        with suppress(OSError):
+        with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)) as link:
             link.request("GET", "/readyz")
             return link.getresponse().status == 200
         return False
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        link.request("POST", path, body, headers)
-        response = link.getresponse()
-        return response.status, response.read()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as link:
+            link.request("POST", path, body, headers)
+            response = link.getresponse()
+            return response.status, response.read()
 
 
 @pytest.fixture(scope="session")
