@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import redis
@@ -19,7 +20,6 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from common import partitions
-from devices import live
 
 from . import pipeline, stream
 from .models import RejectedMessage
@@ -28,6 +28,7 @@ from .pipeline import Entry
 logger = logging.getLogger(__name__)
 BATCH = 500
 BLOCK_MS = 1000
+GATHER_SECONDS = 0.03
 # Advisory locks of two numbers: this one, and the shard's.
 LOCK_CLASS = 0x1463
 # A consumer takes a second shard only when nobody has wanted it for so long.
@@ -43,7 +44,8 @@ class Consumer:
         self.clock = clock
         self.held: list[int] = []
         self.free_since: dict[int, float] = {}
-        self.looked_at = float("-inf")
+        self.looked_at = self.looked_after_at = float("-inf")
+        self.tidied = False
 
     def run(self) -> None:
         with scopes_disabled():
@@ -52,12 +54,12 @@ class Consumer:
     def _run(self) -> None:
         while not self.stop.is_set():
             try:
-                if not self.held:
-                    partitions.maintain(timezone.now())
+                self.tidy()
                 self.take_shards()
                 if not self.held:
                     self.stop.wait(0.2)
                     continue
+                self.look_after_shards()
                 self.read_and_process()
             except (OperationalError, InterfaceError, redis.RedisError) as error:
                 # A store is away: what was read is pending in the stream and read again.
@@ -66,6 +68,15 @@ class Consumer:
                 self.held.clear()
                 self.stop.wait(RETRY_SECONDS)
         connection.close()
+
+    def tidy(self) -> None:
+        """Once, at the start: partitions for what comes, and no rejected messages older than the frames."""
+        if not self.tidied:
+            now = timezone.now()
+            partitions.maintain(now)
+            oldest = now - timedelta(days=settings.FRAME_RETENTION_DAYS)
+            RejectedMessage.objects.filter(at__lt=oldest).delete()
+            self.tidied = True
 
     def take_shards(self) -> None:
         """Take one free shard at once, more only where nobody else comes for them."""
@@ -88,6 +99,18 @@ class Consumer:
             else:
                 self.free_since[shard] = now
 
+    def look_after_shards(self) -> None:
+        """Notice while idle that the connection and with it the locks are gone, and take up what was read and lost
+        on the way here: by a reply that did not come, or by one who had lost the shard without knowing it."""
+        now = self.clock()
+        if now - self.looked_after_at < PATIENCE_SECONDS:
+            return
+        self.looked_after_at = now
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        for shard in self.held:
+            self._finish_pending(shard)
+
     @staticmethod
     def _lock(shard: int) -> bool:
         with connection.cursor() as cursor:
@@ -97,7 +120,7 @@ class Consumer:
     @staticmethod
     def _make_group(shard: int) -> None:
         try:
-            live.client().xgroup_create(stream.name(shard), stream.GROUP, id="0", mkstream=True)
+            stream.client().xgroup_create(stream.name(shard), stream.GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -111,11 +134,15 @@ class Consumer:
             self._process(found)
 
     def read_and_process(self) -> None:
-        self._process(self._read({stream.name(shard): ">" for shard in self.held}, block=BLOCK_MS))
+        found = self._read({stream.name(shard): ">" for shard in self.held}, block=BLOCK_MS)
+        self._process(found)
+        if 1 < sum(len(entries) for _name, entries in found) < BATCH:
+            # Under load a batch of twenty costs hardly more than one of two: let some gather.
+            self.stop.wait(GATHER_SECONDS)
 
     @staticmethod
     def _read(streams: dict[str, str], *, block: int | None) -> list[tuple[str, list[Any]]]:
-        found: Any = live.client().xreadgroup(
+        found: Any = stream.client().xreadgroup(
             stream.GROUP,
             stream.CONSUMER,
             streams,  # type: ignore[arg-type]
@@ -129,9 +156,10 @@ class Consumer:
     def _process(self, found: list[tuple[str, list[Any]]]) -> None:
         for name, raw in found:
             if raw:
-                process_and_keep([Entry.read(entry_id, values) for entry_id, values in raw])
+                # A pending entry that was deleted has no values: there is nothing left but to forget it.
+                process_and_keep([Entry.read(entry_id, values) for entry_id, values in raw if values])
                 ids = [entry_id for entry_id, _values in raw]
-                with live.client().pipeline(transaction=False) as pipe:
+                with stream.client().pipeline(transaction=True) as pipe:
                     pipe.xack(name, stream.GROUP, *ids)
                     pipe.xdel(name, *ids)
                     pipe.execute()
@@ -152,23 +180,31 @@ def process_and_keep(entries: Sequence[Entry]) -> None:
         for entry in entries:
             process_and_keep([entry])
         return
-    if result.rejected:
-        keep_rejected(entries, result.rejected)
+    if result.rejected or result.unknown:
+        reasons = result.rejected | dict.fromkeys(result.unknown, pipeline.UNKNOWN_DEVICE)
+        keep_rejected(entries, reasons, result.unknown)
 
 
-def keep_rejected(entries: Sequence[Entry], reasons: dict[str, str]) -> None:
-    """A repeated batch keeps them once: the stream entry is unique."""
+def keep_rejected(
+    entries: Sequence[Entry], reasons: Mapping[str, str], unknown: Mapping[str, str] | None = None
+) -> None:
+    """A repeated batch keeps them once: the stream entry is unique. Of an unknown DevEUI (``unknown``: by entry id)
+    the first message of a day is kept; all are counted."""
+    unknown = unknown or {}
     rows = [
         RejectedMessage(
-            entry=f"{entry.source}/{entry.id}",
+            entry=f"{entry.source}/{entry.day}/{unknown[entry.id]}"
+            if entry.id in unknown
+            else f"{entry.source}/{entry.id}",
             source=entry.source,
             error=reasons[entry.id][:500].replace("\x00", ""),
             body=entry.body,
-            device_id=entry.meta.get("device_id"),
+            device_id=entry.meta.get("device_id") if entry.source == stream.SENML else None,
         )
         for entry in entries
         if entry.id in reasons
     ]
     with transaction.atomic():
         RejectedMessage.objects.bulk_create(rows, ignore_conflicts=True)
-    stream.count(f"{row.source}:rejected" for row in rows)
+    outcomes = {entry_id: "unknown-device" if entry_id in unknown else "rejected" for entry_id in reasons}
+    stream.count(f"{entry.source}:{outcomes[entry.id]}" for entry in entries if entry.id in outcomes)

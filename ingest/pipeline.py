@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,8 +44,9 @@ from . import stream
 
 logger = logging.getLogger(__name__)
 UNKNOWN_DEVICE = "The DevEUI is not known here."
-# A pack with times of its own that comes again within this time is the same message.
-SAME_MESSAGE = timedelta(hours=24)
+# A clock that is ahead by more than this is not believed: the moment of acceptance is taken. (The moment of
+# processing would not do: a repeated batch has another one.)
+AHEAD = timedelta(days=1)
 
 
 class Unreadable(Exception):
@@ -62,12 +64,29 @@ class Entry:
 
     @classmethod
     def read(cls, entry_id: bytes, values: dict[bytes, bytes]) -> Entry:
-        return cls(entry_id.decode(), values[b"source"].decode(), values[b"body"], orjson.loads(values[b"meta"]))
+        """Never raises: what is no message of ours has no source, and is rejected like one that cannot be read."""
+        try:
+            meta = orjson.loads(values[b"meta"])
+            source, body = values[b"source"].decode(), values[b"body"]
+        except (KeyError, ValueError):
+            meta, source, body = {}, "", repr(values).encode()
+        return cls(entry_id.decode(), source, body, meta if isinstance(meta, dict) else {})
+
+    @property
+    def day(self) -> str:
+        """The UTC day it came into the stream."""
+        return f"{datetime.fromtimestamp(int(self.id.partition('-')[0]) / 1000, UTC):%Y-%m-%d}"
+
+    @property
+    def received_at(self) -> datetime:
+        """When it was accepted. Raises KeyError, TypeError or ValueError where acceptance did not say."""
+        return datetime.fromtimestamp(float(self.meta["received_at"]), UTC)
 
 
 @dataclass(slots=True)
 class Known:
-    """What the pipeline needs of a device: whether its data is processed, and how it is read."""
+    """What the pipeline needs of a device: whether its data is processed, and how it is read: a list of decoders,
+    preferred first, for each different choice of its Flows."""
 
     device_id: int
     project_id: int
@@ -91,14 +110,16 @@ class Batch:
     lora: list[tuple[str, Event]] = field(default_factory=list)
     packs: list[Pack] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How many entries were processed, and why others were not, by entry id."""
+    """How many entries were processed; by entry id why others were not, and the DevEUI of those of no device."""
 
     processed: int
     rejected: dict[str, str]
+    unknown: dict[str, str]
 
 
 def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
@@ -107,19 +128,18 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
     batch = _read(entries)
     changes: dict[int, set[str]] = defaultdict(set)
     with transaction.atomic():
-        known_by_eui = _devices_by_eui({event.dev_eui for _entry, event in batch.lora})
-        known = {device.device_id: device for device in known_by_eui.values()}
-        known |= _devices({pack.device_id for pack in batch.packs} - known.keys())
+        ids = _ids_by_eui({event.dev_eui for _entry, event in batch.lora})
+        known = _devices({*ids.values(), *(pack.device_id for pack in batch.packs)})
         told: list[tuple[Known, Event]] = []
         for entry, event in batch.lora:
-            device = known_by_eui.get(event.dev_eui)
+            device = known.get(ids.get(event.dev_eui, -1))
             if device is None:
-                batch.rejected[entry] = UNKNOWN_DEVICE
+                batch.unknown[entry] = event.dev_eui
             else:
                 told.append((device, event))
         measured: dict[int, list[Measurement]] = defaultdict(list)
         heard: dict[int, list[datetime]] = defaultdict(list)
-        _lora(told, measured, heard, changes, now)
+        _lora(told, measured, heard, changes)
         _senml(batch, known, measured, heard, changes)
         _states(known, heard)
         for device_id in twin.update_reported(measured, now):
@@ -127,7 +147,7 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
     _instructions(told, changes, now)
     if changes:
         live.publish(changes.items())
-    return Result(len(entries) - len(batch.rejected), batch.rejected)
+    return Result(len(entries) - len(batch.rejected) - len(batch.unknown), batch.rejected, batch.unknown)
 
 
 # --- reading ---
@@ -140,10 +160,11 @@ def _read(entries: Iterable[Entry]) -> Batch:
             if entry.source == stream.SENML:
                 batch.packs.append(_read_pack(entry))
             elif entry.source == stream.THINGPARK:
-                document = thingpark.read(entry.body)
-                batch.lora += [(entry.id, event) for event in thingpark.parse(document)]
+                told = thingpark.parse(thingpark.read(entry.body))
+                batch.lora += [(entry.id, _believed(event, entry.received_at)) for event in told]
             elif entry.source == stream.LORA_EVENTS:
-                batch.lora.append((entry.id, lora_events.from_json(orjson.loads(entry.body))))
+                event = lora_events.from_json(orjson.loads(entry.body))
+                batch.lora.append((entry.id, _believed(event, entry.received_at)))
             else:
                 raise Unreadable(f"unknown source {entry.source!r}")
         except (Unreadable, senml.SenmlError, thingpark.PushError, KeyError, TypeError, ValueError) as error:
@@ -151,22 +172,24 @@ def _read(entries: Iterable[Entry]) -> Batch:
     return batch
 
 
+def _believed(event: Event, received_at: datetime) -> Event:
+    return event if event.at <= received_at + AHEAD else replace(event, at=received_at)
+
+
 def _read_pack(entry: Entry) -> Pack:
-    received = float(entry.meta["received_at"])
+    received_at = entry.received_at
     parse = senml.parse_cbor if entry.meta.get("cbor") else senml.parse_json
-    pack = parse(entry.body, received_at=received)
-    return Pack(entry.id, int(entry.meta["device_id"]), datetime.fromtimestamp(received, UTC), entry.body, pack)
+    pack = parse(entry.body, received_at=received_at.timestamp())
+    return Pack(entry.id, int(entry.meta["device_id"]), received_at, entry.body, pack)
 
 
 # --- devices ---
 
 
-def _devices_by_eui(dev_euis: set[str]) -> dict[str, Known]:
+def _ids_by_eui(dev_euis: set[str]) -> dict[str, int]:
     if not dev_euis:
         return {}
-    pairs = dict(LoraIdentity.objects.filter(dev_eui__in=dev_euis).values_list("dev_eui", "device_id"))
-    known = _devices(set(pairs.values()))
-    return {dev_eui: known[device_id] for dev_eui, device_id in pairs.items() if device_id in known}
+    return dict(LoraIdentity.objects.filter(dev_eui__in=dev_euis).values_list("dev_eui", "device_id"))
 
 
 def _devices(device_ids: set[int]) -> dict[int, Known]:
@@ -183,7 +206,8 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
     links = FlowLink.objects.filter(device_id__in=known, flow__enabled=True).values_list("device_id", "flow__decoder")
     for device_id, decoder in links:
         status, type_decoders = types[device_id]
-        slugs = [decoder] if decoder else list(type_decoders)
+        # A decoder that is not there costs the values, never the frame.
+        slugs = [slug for slug in ([decoder] if decoder else type_decoders) if slug in decoders.DECODERS]
         if status == Processing.ACTIVE:
             known[device_id].processed = True
             if slugs not in known[device_id].decoders:
@@ -199,13 +223,21 @@ def _lora(
     measured: dict[int, list[Measurement]],
     heard: dict[int, list[datetime]],
     changes: dict[int, set[str]],
-    now: datetime,
 ) -> None:
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
-    new = frames.store(radio, now=now)
+    new = frames.store(radio)
+    # After the frames of the batch, whose places they may be.
+    located = [(device, event) for device, event in told if isinstance(event, Located)]
+    places = frames.locate([(device.device_id, event) for device, event in located])
+    for (device, located_event), place in zip(located, places, strict=True):
+        if place is frames.Place.NEW:
+            changes[device.device_id].add("frames")
+        # Networks tell the same place again with later messages: it is measured once.
+        if place is not frames.Place.HELD and device.processed:
+            measured[device.device_id] += _geolocation(located_event.location, located_event.at)
     for device, event in told:
         if isinstance(event, RadioEvent):
-            key = frames.key_of(device.device_id, event, now)
+            key = frames.key_of(device.device_id, event)
             if key not in new:
                 continue
             new.discard(key)
@@ -214,11 +246,6 @@ def _lora(
                 heard[device.device_id].append(key.received_at)
             if isinstance(event, Uplink) and device.processed:
                 measured[device.device_id] += _decode(device, event)
-        elif isinstance(event, Located):
-            if frames.locate(device.device_id, event):
-                changes[device.device_id].add("frames")
-            if device.processed:
-                measured[device.device_id] += _geolocation(event.location, event.at)
 
 
 def _decode(device: Known, event: Uplink) -> list[Measurement]:
@@ -232,14 +259,18 @@ def _decode(device: Known, event: Uplink) -> list[Measurement]:
             fcnt=event.fcnt,
             rssi=best.rssi if best else None,
             snr=best.snr if best else None,
-            esp=best.esp if best else None,
+            esp=frames.esp_of(best) if best else None,
             gateway_count=event.gateway_count,
             spreading_factor=event.spreading_factor,
             channel=event.channel,
             adr=event.adr,
         )
         for slugs in device.decoders:
-            found += decoders.decode(slugs, message).measurements
+            try:
+                found += decoders.decode(slugs, message).measurements
+            except Exception:
+                # A mistake in a decoder must not cost the frame.
+                logger.exception("device %s: %s cannot read %s", device.device_id, slugs, event.payload.hex())
     if event.location is not None:
         found += _geolocation(event.location, event.at)
     return found
@@ -259,51 +290,68 @@ def _senml(
     heard: dict[int, list[datetime]],
     changes: dict[int, set[str]],
 ) -> None:
-    rows = {}
+    rows: dict[tuple[int, datetime, int], Pack] = {}
+    timed: set[tuple[int, bytes]] = set()
     for pack in batch.packs:
         if pack.device_id not in known:
             batch.rejected[pack.entry] = "The device is not there any more."
             continue
-        digest = hashlib.sha256(pack.body).digest()
-        # The stream entry numbers messages of one millisecond, and is the same when a batch is repeated.
-        seq = int(pack.entry.rpartition("-")[2] or 0) & 0x7FFFFFFF
-        rows[pack.entry] = (pack, seq, digest)
-    for pack, seq, digest in rows.values():
-        if not _keep_pack(pack, seq, digest):
+        same = (pack.device_id, pack.body)
+        if pack.pack.has_own_time and same in timed:
             continue
+        timed.add(same)
+        # The stream entry is the same when a batch is repeated, and another one for each message.
+        seq = zlib.crc32(pack.entry.encode()) & 0x7FFFFFFF
+        rows[pack.device_id, pack.received_at, seq] = pack
+    for key in sorted(_keep_packs(rows)):
+        pack = rows[key]
         changes[pack.device_id].add("messages")
         heard[pack.device_id].append(pack.received_at)
         if known[pack.device_id].processed:
-            measured[pack.device_id] += pack.pack.measurements
+            measured[pack.device_id] += _believed_values(pack)
 
 
-KEEP_PACK = """
+def _believed_values(pack: Pack) -> list[Measurement]:
+    """A value from the far future would be the newest for ever."""
+    latest = (pack.received_at + AHEAD).timestamp()
+    received = pack.received_at.timestamp()
+    return [value if value.time <= latest else replace(value, time=received) for value in pack.pack.measurements]
+
+
+# A pack with times of its own that comes again within a day is the same message.
+KEEP_PACKS = """
 INSERT INTO devices_senmlmessage (device_id, received_at, seq, records, digest, body)
-SELECT %(device)s, %(at)s, %(seq)s, %(records)s, %(digest)s, %(body)s
-WHERE NOT %(timed)s OR NOT EXISTS (
-    SELECT FROM devices_senmlmessage
-    WHERE device_id = %(device)s AND received_at BETWEEN %(since)s AND %(at)s AND digest = %(digest)s
+SELECT device_id, received_at, seq, records, digest, body
+FROM unnest(
+    %s::bigint[], %s::timestamptz[], %s::int[], %s::int[], %s::bytea[], %s::bytea[], %s::boolean[]
+) AS new (device_id, received_at, seq, records, digest, body, timed)
+WHERE NOT timed OR NOT EXISTS (
+    SELECT FROM devices_senmlmessage AS held
+    WHERE held.device_id = new.device_id AND held.digest = new.digest
+        AND held.received_at BETWEEN new.received_at - interval '1 day' AND new.received_at + interval '1 day'
 )
 ON CONFLICT DO NOTHING
+RETURNING device_id, received_at, seq
 """
 
 
-def _keep_pack(pack: Pack, seq: int, digest: bytes) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            KEEP_PACK,
-            {
-                "device": pack.device_id,
-                "at": pack.received_at,
-                "since": pack.received_at - SAME_MESSAGE,
-                "seq": seq,
-                "records": len(pack.pack.measurements),
-                "digest": digest,
-                "body": pack.body,
-                "timed": pack.pack.has_own_time,
-            },
+def _keep_packs(packs: dict[tuple[int, datetime, int], Pack]) -> list[tuple[int, datetime, int]]:
+    """Keep the packs by their keys, in one statement; gives the keys of those that are new."""
+    if not packs:
+        return []
+    rows = [
+        (
+            *key,
+            len(packs[key].pack.measurements),
+            hashlib.sha256(packs[key].body).digest(),
+            packs[key].body,
+            packs[key].pack.has_own_time,
         )
-        return bool(cursor.rowcount == 1)
+        for key in sorted(packs)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(KEEP_PACKS, [list(column) for column in zip(*rows, strict=True)])
+        return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
 
 
 # --- states and instructions ---

@@ -69,8 +69,8 @@ def accept(source: str, body: bytes, meta: Mapping[str, Any], device_key: str) -
 
 
 def accept_events(events: Sequence[Event]) -> None:
-    """Keep what a LoRa network told, in order. Raises redis.RedisError."""
-    now = timezone.now().isoformat()
+    """Keep what a LoRa network told, in order. Raises redis.RedisError: then some of it may not be kept."""
+    now = timezone.now().timestamp()
     for first in range(0, len(events), CHUNK):
         chunk = events[first : first + CHUNK]
         with client().pipeline(transaction=True) as pipeline:

@@ -33,6 +33,7 @@ from m2m.models import M2mIdentity
 
 from . import stream
 from .http import Receive, Refused, Scope, Send, answer, answer_refused, header, read_body
+from .keeper import keeper
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,8 +74,8 @@ async def ingestion(scope: Scope, receive: Receive, send: Send) -> None:
         return
     except (redis.RedisError, DatabaseError) as error:
         logger.warning("%s: a message was not kept: %s", name, f"{error}".strip())
-        refused = Refused(503, "unavailable", "The message was not kept. Send it again.", [(b"retry-after", b"5")])
-        await answer_refused(send, refused)
+        sentence = "The message was not kept. Send it again."
+        await answer_refused(send, Refused(503, "unavailable", sentence, [(b"retry-after", b"5")]))
         return
     await answer(send, status, content, content_type=content_type)
 
@@ -181,37 +182,38 @@ def _stranger() -> InternetIdentity:
 _networks: list[Any] = [float("-inf"), {}]
 
 
-def network_keys(slug: str) -> tuple[list[str], timedelta | None]:
-    """(AS keys, allowed drift) of a ThingPark network; all of them are read again every few seconds.
+async def network_keys(slug: str) -> tuple[list[str], timedelta | None]:
+    """(AS keys, allowed drift) of a ThingPark network; all are read again every few seconds.
 
-    One that is not there has no key: nothing proves itself with it.
+    One that is not there has no key: nothing proves itself to it, and it looks like a wrong token.
     """
     if time.monotonic() - _networks[0] > NETWORKS_KEPT_S:
-        found = {
-            network.slug: ([network.get_as_key()], timedelta(seconds=network.max_drift_seconds) or None)
-            for network in Network.objects.filter(kind=NetworkKind.THINGPARK).exclude(as_key=b"")
-        }
-        _networks[:] = [time.monotonic(), found]
-    keys: tuple[list[str], timedelta | None] = _networks[1].get(slug, ([], None))
-    return keys
+        _networks[:] = [time.monotonic(), await in_thread(_read_networks)]
+    found: tuple[list[str], timedelta | None] = _networks[1].get(slug, ([], None))
+    return found
+
+
+def _read_networks() -> dict[str, tuple[list[str], timedelta | None]]:
+    rows = Network.objects.filter(kind=NetworkKind.THINGPARK).exclude(as_key=b"")
+    return {row.slug: ([row.get_as_key()], timedelta(seconds=row.max_drift_seconds) or None) for row in rows}
 
 
 async def from_thingpark(slug: str, scope: Scope, body: bytes) -> tuple[int, bytes, bytes]:
-    await in_thread(partial(_keep_from_thingpark, slug, scope["query_string"].decode("latin-1"), body))
-    return 200, b"", b""
+    """A push: checked and kept on the event loop, without a thread or a query, for there are many of them.
 
-
-def _keep_from_thingpark(slug: str, query: str, body: bytes) -> None:
-    """What proves itself is kept; whether it can be read shows in the pipeline, which keeps it either way."""
-    keys, drift = network_keys(slug)
+    What proves itself is kept; whether it can be read shows in the pipeline, which keeps it either way.
+    """
+    keys, drift = await network_keys(slug)
     now = timezone.now()
+    query = scope["query_string"].decode("latin-1")
     try:
         document = thingpark.verify_push(query, body, as_keys=keys, now=now, max_drift=drift)
     except thingpark.PushError as error:
         raise Refused(error.status, error.code, str(error)) from error
-    check_backlog()
+    await check_backlog_here()
     meta = {"network": slug, "received_at": now.timestamp()}
-    stream.accept(stream.THINGPARK, body, meta, thingpark_device(document))
+    await keeper().keep(stream.THINGPARK, body, meta, thingpark_device(document), "thingpark:accepted")
+    return 200, b"", b""
 
 
 def thingpark_device(document: Mapping[str, Any]) -> str:
@@ -226,8 +228,16 @@ _backlog: list[Any] = [float("-inf"), 0]
 
 
 def check_backlog() -> None:
-    """Raises Refused(503) where more messages wait than the portal is set to hold."""
+    """Raises Refused(503) where more messages wait than the portal is set to hold. Asks Redis once a second."""
     if time.monotonic() - _backlog[0] > BACKLOG_EVERY_S:
         _backlog[:] = [time.monotonic(), stream.backlog()]
     if _backlog[1] > settings.INGEST_MAX_BACKLOG:
         raise Refused(503, "backlog", "Too many messages wait. Send it again later.", [(b"retry-after", b"30")])
+
+
+async def check_backlog_here() -> None:
+    """:func:`check_backlog` for the event loop."""
+    if time.monotonic() - _backlog[0] > BACKLOG_EVERY_S:
+        await in_thread(check_backlog)
+    else:
+        check_backlog()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import uuid
 import zlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import orjson
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
@@ -16,11 +18,11 @@ from psycopg.types.json import Jsonb
 from codec.lorawan import eu868
 from devices.models import Device
 
-from .events import JoinAccept, JoinRequest, Located, RadioEvent, Uplink
+from .events import JoinAccept, JoinRequest, Located, Location, RadioEvent, Reception, Uplink
 from .models import Direction, Frame, FrameKind
 
-# A network whose clock is ahead by more than this is not believed: the moment of reception is taken.
-AHEAD = timedelta(days=1)
+# Most that a smallint and an integer hold.
+MOST_GATEWAYS, HIGHEST_FREQUENCY = 2**15 - 1, 2**31 - 1
 COLUMNS = (
     *("device_id", "received_at", "seq", "direction", "kind", "fcnt", "fport", "spreading_factor", "frequency_hz"),
     *("channel", "gateway_count", "rssi", "snr", "esp", "confirmed", "ack", "adr", "adr_ack_req", "fpending"),
@@ -36,21 +38,23 @@ class Key(NamedTuple):
     seq: int
 
 
-def key_of(device_id: int, event: RadioEvent, now: datetime) -> Key:
+def key_of(device_id: int, event: RadioEvent) -> Key:
     """The key follows from the frame itself, so that a frame that comes twice meets its own row."""
     fcnt = getattr(event, "fcnt", None)
     payload = getattr(event, "payload", b"")
     text = f"{type(event).__name__}:{fcnt}:{event.mic.lower()}:{payload.hex() if not event.mic else ''}"
-    at = event.at if event.at <= now + AHEAD else now
-    return Key(device_id, at, zlib.crc32(text.encode()) & 0x7FFFFFFF)
+    return Key(device_id, event.at, zlib.crc32(text.encode()) & 0x7FFFFFFF)
+
+
+def esp_of(reception: Reception) -> float:
+    """Estimated signal power in dBm, computed where the network does not tell it."""
+    return reception.esp if reception.esp is not None else eu868.esp(reception.rssi, reception.snr)
 
 
 def _row(key: Key, event: RadioEvent) -> tuple[Any, ...]:
     best = event.receptions[0] if event.receptions else None
     location = getattr(event, "location", None)
-    esp = None
-    if best is not None:
-        esp = best.esp if best.esp is not None else eu868.esp(best.rssi, best.snr)
+    frequency = event.frequency_hz
     direction = Direction.UPLINK if isinstance(event, Uplink | JoinRequest) else Direction.DOWNLINK
     kind = (
         FrameKind.JOIN_REQUEST
@@ -66,12 +70,12 @@ def _row(key: Key, event: RadioEvent) -> tuple[Any, ...]:
         getattr(event, "fcnt", None),
         getattr(event, "fport", None),
         event.spreading_factor,
-        event.frequency_hz,
+        frequency if frequency is not None and frequency <= HIGHEST_FREQUENCY else None,
         event.channel[:16],
-        event.gateway_count or len(event.receptions),
+        min(event.gateway_count or len(event.receptions), MOST_GATEWAYS),
         best.rssi if best else None,
         best.snr if best else None,
-        esp,
+        esp_of(best) if best else None,
         *(getattr(event, flag, False) for flag in ("confirmed", "ack", "adr", "adr_ack_req", "fpending")),
         getattr(event, "delivered", True),
         getattr(event, "cause", "")[:20],
@@ -81,7 +85,7 @@ def _row(key: Key, event: RadioEvent) -> tuple[Any, ...]:
         location.radius if location else None,
         getattr(event, "payload", b""),
         getattr(event, "mac", b""),
-        Jsonb(_detail(event)),
+        Jsonb(_detail(event), dumps=orjson.dumps),
     )
 
 
@@ -106,18 +110,25 @@ def _detail(event: RadioEvent) -> dict[str, Any]:
             for reception in event.receptions
         ]
     location = getattr(event, "location", None)
-    if location is not None and location.method:
-        detail["location_method"] = location.method
-    return detail
+    return detail | (_location_detail(location) if location is not None else {})
 
 
-def store(frames: Sequence[tuple[int, RadioEvent]], *, now: datetime | None = None) -> set[Key]:
+def _location_detail(location: Location) -> dict[str, str]:
+    solved = location.solved_at.isoformat() if location.solved_at else ""
+    found = {"location_method": location.method, "location_solved": solved}
+    return {name: value for name, value in found.items() if value}
+
+
+def store(frames: Sequence[tuple[int, RadioEvent]]) -> set[Key]:
     """Keep the frames of the devices; gives the keys of those that were not there yet.
 
     One COPY into a stage and one INSERT, however many there are. Call it in a transaction.
     """
-    now = now or timezone.now()
-    rows = {key: _row(key, event) for device_id, event in frames for key in [key_of(device_id, event, now)]}
+    rows: dict[Key, tuple[Any, ...]] = {}
+    for device_id, event in frames:
+        key = key_of(device_id, event)
+        if key not in rows:
+            rows[key] = _row(key, event)
     if not rows:
         return set()
     names = ", ".join(COLUMNS)
@@ -140,25 +151,75 @@ def store(frames: Sequence[tuple[int, RadioEvent]], *, now: datetime | None = No
     return new
 
 
-def locate(device_id: int, event: Located) -> bool:
-    """Put a position that came by itself on the uplink it was computed from; True where one was found.
+class Place(enum.Enum):
+    """What came of a position: put on its frame; there already (or a later solution is); no frame for it."""
 
-    The uplink with its FCnt nearest before the event within a day, or the newest uplink in the last hour.
+    NEW = enum.auto()
+    HELD = enum.auto()
+    NO_FRAME = enum.auto()
+
+
+# Of several places for one frame the last solved counts. A later solution is never replaced by an earlier one.
+LOCATE = """
+WITH told AS (
+    SELECT * FROM unnest(
+        %s::int[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::interval[],
+        %s::float8[], %s::float8[], %s::float8[], %s::jsonb[]
+    ) AS told (number, device_id, fcnt, near, span, latitude, longitude, radius, detail)
+), found AS (
+    SELECT told.*, frame.received_at, frame.seq
+    FROM told, LATERAL (
+        SELECT received_at, seq FROM lora_frame
+        WHERE device_id = told.device_id AND direction = 0 AND kind = 2
+            AND received_at BETWEEN told.near - told.span AND told.near + told.span
+            AND (told.fcnt IS NULL OR fcnt = told.fcnt)
+        ORDER BY abs(extract(epoch FROM received_at - told.near)), received_at, seq
+        LIMIT 1
+    ) AS frame
+), chosen AS (
+    SELECT DISTINCT ON (device_id, received_at, seq) * FROM found
+    ORDER BY device_id, received_at, seq, coalesce(detail ->> 'location_solved', '') DESC, number DESC
+), changed AS (
+    UPDATE lora_frame AS frame
+    SET latitude = chosen.latitude, longitude = chosen.longitude, radius = chosen.radius,
+        detail = frame.detail || chosen.detail
+    FROM chosen
+    WHERE (frame.device_id, frame.received_at, frame.seq) = (chosen.device_id, chosen.received_at, chosen.seq)
+        AND (frame.latitude, frame.longitude, frame.radius)
+            IS DISTINCT FROM (chosen.latitude, chosen.longitude, chosen.radius)
+        AND coalesce(frame.detail ->> 'location_solved', '') <= coalesce(chosen.detail ->> 'location_solved', '')
+    RETURNING chosen.number
+)
+SELECT number, number IN (SELECT number FROM changed) FROM found
+"""
+
+
+def locate(places: Sequence[tuple[int, Located]]) -> list[Place]:
+    """Put positions that came by themselves on the uplinks that they were computed from, in one statement.
+
+    The uplink with the FCnt that is nearest to the moment of the solution within a day; without FCnt the nearest
+    uplink within an hour. What came of each, in the order given.
     """
-    since = event.at - (timedelta(days=1) if event.fcnt is not None else timedelta(hours=1))
-    candidates = Frame.objects.filter(
-        device_id=device_id, direction=Direction.UPLINK, kind=FrameKind.DATA, received_at__gte=since
-    ).filter(received_at__lte=event.at + timedelta(minutes=5))
-    if event.fcnt is not None:
-        candidates = candidates.filter(fcnt=event.fcnt)
-    found = candidates.order_by("-received_at", "-seq").values_list("received_at", "seq").first()
-    if found is None:
-        return False
-    location = event.location
-    Frame.objects.filter(device_id=device_id, received_at=found[0], seq=found[1]).update(
-        latitude=location.latitude, longitude=location.longitude, radius=location.radius
-    )
-    return True
+    if not places:
+        return []
+    rows = [
+        (
+            number,
+            device_id,
+            event.fcnt,
+            event.location.solved_at or event.at,
+            timedelta(days=1) if event.fcnt is not None else timedelta(hours=1),
+            event.location.latitude,
+            event.location.longitude,
+            event.location.radius,
+            Jsonb(_location_detail(event.location), dumps=orjson.dumps),
+        )
+        for number, (device_id, event) in enumerate(places)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(LOCATE, [list(column) for column in zip(*rows, strict=True)])
+        found = {number: Place.NEW if changed else Place.HELD for number, changed in cursor.fetchall()}
+    return [found.get(number, Place.NO_FRAME) for number in range(len(places))]
 
 
 def oldest_kept(now: datetime) -> datetime:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from django.db import connection
 from psycopg.types.json import Jsonb
 
@@ -68,7 +69,7 @@ def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -
     devices = sorted(device_id for device_id, measurements in batch.items() if measurements)
     if not devices:
         return set()
-    values = [Jsonb(newest(batch[device_id])) for device_id in devices]
+    values = [Jsonb(newest(batch[device_id]), dumps=orjson.dumps) for device_id in devices]
     with connection.cursor() as cursor:
         cursor.execute(MERGE, {"now": now, "devices": devices, "values": values})
         return {row[0] for row in cursor.fetchall()}

@@ -46,7 +46,7 @@ def linked_to(device: Device) -> list[SimCard]:
         return list(SimCard.objects.filter(device=device))
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_two_switches_of_one_device_never_leave_two_or_none(cast: Cast) -> None:
     for _round in range(5):
         device = factories.m2m_device(cast.project)
@@ -58,7 +58,7 @@ def test_two_switches_of_one_device_never_leave_two_or_none(cast: Cast) -> None:
             assert SimCard.objects.filter(status=SimStatus.ACTIVE, device=None).count() == 0
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_two_devices_never_get_one_sim_and_the_loser_keeps_its_own(cast: Cast) -> None:
     for _round in range(5):
         devices = [factories.m2m_device(cast.project) for _each in range(2)]

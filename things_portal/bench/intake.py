@@ -82,7 +82,7 @@ async def _all(port: int, parts: list[list[bytes]]) -> int:
     return sum(await asyncio.gather(*(_pour(port, part) for part in parts)))
 
 
-def measure(port: int, identifiers: list[str], *, messages: int = 20_000, connections: int = 8) -> Intake:
+def measure(port: int, identifiers: list[str], *, messages: int = 20_000, connections: int = 32) -> Intake:
     """Send, and wait until the last message can be seen in the twins of the devices."""
     lines = requests(messages, identifiers)
     version = sum_versions()
