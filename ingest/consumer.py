@@ -54,13 +54,7 @@ class Consumer:
     def _run(self) -> None:
         while not self.stop.is_set():
             try:
-                self.tidy()
-                self.take_shards()
-                if not self.held:
-                    self.stop.wait(0.2)
-                    continue
-                self.look_after_shards()
-                self.read_and_process()
+                self.round()
             except (OperationalError, InterfaceError, redis.RedisError) as error:
                 # A store is away: what was read is pending in the stream and read again.
                 logger.warning("waiting for the stores: %s", f"{error}".strip())
@@ -68,6 +62,16 @@ class Consumer:
                 self.held.clear()
                 self.stop.wait(RETRY_SECONDS)
         connection.close()
+
+    def round(self) -> None:
+        """Hold what can be held, then one batch of each shard; waits a moment where there is nothing to do."""
+        self.tidy()
+        self.take_shards()
+        if not self.held:
+            self.stop.wait(0.2)
+            return
+        self.look_after_shards()
+        self.read_and_process()
 
     def tidy(self) -> None:
         """Once, at the start: partitions for what comes, and no rejected messages older than the frames."""
