@@ -149,7 +149,8 @@ def in_projects(
     """For people of a Project: ``see`` for safe methods, ``change`` for the others.
 
     ``resolve`` takes the address's arguments and gives ``(keyword, object)``; the view receives the object
-    under that keyword in place of the arguments. ``names`` says in one word what is resolved (for the matrix).
+    under that keyword in place of the argument ``<keyword>_id``, and the other arguments as they are. ``names``
+    says in one word what is resolved (for the matrix).
     """
 
     def decorate(function: View) -> View:
@@ -172,7 +173,8 @@ def in_projects(
                     if not held.covers(needed):
                         raise PermissionDenied
                     person_request.can_change = held.covers(change)
-                    response = function(request, **{keyword: found})
+                    others = {name: value for name, value in kwargs.items() if name != f"{keyword}_id"}
+                    response = function(request, **others, **{keyword: found})
                 else:
                     if not person.may_somewhere(needed) and (needed is not Role.VIEWER):
                         raise PermissionDenied

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+
+from common.admin import LookedAt
 
 from .models import AuditEntry, Membership, Project, Subscription, User
 
@@ -66,7 +65,7 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
+class AuditEntryAdmin(LookedAt, admin.ModelAdmin[AuditEntry]):
     """Looked at, never changed."""
 
     list_display = ("at", "project", "actor_label", "action", "target", "device_id")
@@ -74,12 +73,3 @@ class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
     search_fields = ("target", "actor_label", "action", "=device_id")
     date_hierarchy = "at"
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -6,25 +6,11 @@ Links to Flows and messages have composite primary keys, which the admin does no
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
+
+from common.admin import LookedAt
 
 from .models import Device, DeviceState, DeviceType, Identity, NetworkTask
-
-
-class LookedAt:
-    """Rows that the portal writes: found and seen, never changed."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(DeviceType)

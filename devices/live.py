@@ -27,7 +27,7 @@ def client() -> redis.Redis:
     """This process's Redis client (connections are made when used and pooled)."""
     global _client
     if _client is None:
-        _client = redis.Redis.from_url(settings.REDIS_URL)
+        _client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=5)
     return _client
 
 

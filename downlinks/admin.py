@@ -5,16 +5,15 @@ Under :class:`DownlinkForSupport`, because the admin takes no composite primary 
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
+
+from common.admin import LookedAt
 
 from .models import DownlinkForSupport
 
 
 @admin.register(DownlinkForSupport)
-class DownlinkAdmin(admin.ModelAdmin[DownlinkForSupport]):
+class DownlinkAdmin(LookedAt, admin.ModelAdmin[DownlinkForSupport]):
     list_display = ("requested_at", "device", "number", "state", "encoder", "sent_at", "acknowledged_at", "cause")
     list_filter = ("state", "encoder")
     list_select_related = ("device",)
@@ -22,12 +21,3 @@ class DownlinkAdmin(admin.ModelAdmin[DownlinkForSupport]):
     ordering = ("-requested_at",)
     date_hierarchy = "requested_at"
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

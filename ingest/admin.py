@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+
+from common.admin import LookedAt
 
 from .models import RejectedMessage
 
@@ -14,7 +13,7 @@ SHOWN_BYTES = 10_000
 
 
 @admin.register(RejectedMessage)
-class RejectedMessageAdmin(admin.ModelAdmin[RejectedMessage]):
+class RejectedMessageAdmin(LookedAt, admin.ModelAdmin[RejectedMessage]):
     list_display = ("at", "source", "device_id", "error")
     list_filter = ("source",)
     search_fields = ("error", "entry", "=device_id")
@@ -27,12 +26,3 @@ class RejectedMessageAdmin(admin.ModelAdmin[RejectedMessage]):
     def body_as_text(self, message: RejectedMessage) -> str:
         """The first 10,000 bytes; what is no text stands as escapes."""
         return bytes(message.body[:SHOWN_BYTES]).decode(errors="backslashreplace")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 import redis
 import redis.asyncio
 from django.conf import settings
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from . import stream
 
@@ -25,7 +27,10 @@ _keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = WeakKeyDictiona
 
 class Keeper:
     def __init__(self) -> None:
-        self.client = redis.asyncio.Redis.from_url(settings.REDIS_URL)
+        # As stream.client: whoever sent the message waits, and has it still.
+        self.client = redis.asyncio.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
+        )
         self.waiting: list[tuple[str, dict[bytes, bytes], str, asyncio.Future[None]]] = []
         self.task: asyncio.Task[None] | None = None
 

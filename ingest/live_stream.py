@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import redis.asyncio
 from django.conf import settings
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import get_user
+from django.db import DatabaseError
+from django.http import parse_cookie
 
 from accounts.models import Membership, User
 from devices import live
@@ -79,7 +82,7 @@ class Hub:
                 del self.watches[device_id]
 
     async def read(self) -> None:
-        wait = 0.2
+        wait, missed = 0.2, False
         while self.watches:
             client = redis.asyncio.Redis.from_url(settings.REDIS_URL)
             try:
@@ -87,17 +90,25 @@ class Hub:
                     await subscription.subscribe(live.CHANNEL)
                     wait = 0.2
                     self.listening.set()
+                    if missed:
+                        self.tell_all()
                     while self.watches:
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5.0)
+                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
                         if message is not None:
                             self.tell(message["data"].decode())
             except redis.RedisError as error:
                 logger.warning("live: %s", error)
+                missed = True
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
             finally:
                 self.listening.clear()
                 await client.aclose()
+
+    def tell_all(self) -> None:
+        """What changed while nothing could be heard is not known: it may be anything."""
+        for watch in itertools.chain.from_iterable(self.watches.values()):
+            watch.tell(set(live.PARTS))
 
     def tell(self, text: str) -> None:
         device, _, parts = text.partition(" ")
@@ -110,15 +121,13 @@ hub = Hub()
 
 def may_watch(cookie: bytes, device_id: int) -> bool:
     """Whether the session's person belongs to the device's Project."""
-    try:
-        morsel = SimpleCookie(cookie.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-    except CookieError:
+    session_key = parse_cookie(cookie.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
+    if not session_key:
         return False
-    if morsel is None:
-        return False
-    session = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value)
-    user = User.objects.filter(pk=session.get(SESSION_KEY), is_active=True).first()
-    if user is None or session.get("_auth_user_hash") != user.get_session_auth_hash():
+    # Django's own look-up, which asks its request for the session only.
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    user = get_user(cast("Any", SimpleNamespace(session=session)))
+    if not isinstance(user, User):
         return False
     project_id = Device.objects.filter(pk=device_id).values_list("project_id", flat=True).first()
     return project_id is not None and Membership.objects.filter(user=user, project_id=project_id).exists()
@@ -130,12 +139,16 @@ async def live_stream(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         if scope["method"] != "GET":
             raise Refused(405, "method", "Read with GET.", [(b"allow", b"GET")])
-        if not (last.isdigit() and len(last) < 19 and scope["path"] == f"/live/devices/{last}"):
+        if not (last.isascii() and last.isdigit() and len(last) < 19 and scope["path"] == f"/live/devices/{last}"):
             raise Refused(404, "not-found", "There is nothing at this address.")
         if not await in_thread(lambda: may_watch(header(scope, b"cookie"), int(last))):
             raise Refused(404, "not-found", "There is nothing at this address.")
     except Refused as refused:
         await answer_refused(send, refused)
+        return
+    except DatabaseError as error:
+        logger.warning("live: %s", f"{error}".strip())
+        await answer_refused(send, Refused(503, "unavailable", "Try again later.", [(b"retry-after", b"5")]))
         return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     gone = asyncio.ensure_future(_gone(receive))
@@ -148,7 +161,8 @@ async def live_stream(scope: Scope, receive: Receive, send: Send) -> None:
             if recent:
                 watch.tell(recent)
             await asyncio.wait_for(_tell(watch, send, gone), LIFETIME_S)
-    except TimeoutError:
+    except (TimeoutError, redis.RedisError):
+        # The browser comes back by itself.
         pass
     finally:
         gone.cancel()

@@ -20,12 +20,14 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from codec import senml, tokens
 from devices.models import Connection
 from downlinks import handover
+from downlinks.models import Downlink
 from internet.models import InternetIdentity
 from lora.models import Network, NetworkKind
 from lora.networks import thingpark
@@ -131,11 +133,12 @@ class Message:
 
 
 def _keep_from_device(message: Message) -> bytes:
-    device_id, secret, active = find_device(message.kind, message.value)
-    proved = tokens.verify(message.body, secret, message.token)
+    sender = find_sender(message.kind, message.value)
+    proved = tokens.verify(message.body, sender.secret, message.token)
+    device_id = sender.device_id
     if device_id is None or not proved:
         raise Refused(401, "not-proved", NOT_PROVED)
-    if not active:
+    if not sender.active:
         raise Refused(403, "not-active", "The connectivity of this device is not active.")
     check_backlog()
     way = "m2m" if message.kind == "IMEI" else "internet"
@@ -145,6 +148,8 @@ def _keep_from_device(message: Message) -> bytes:
     )
     # The message is kept: only now may it count as the device's answer, and be answered with an instruction. What
     # fails from here on must not ask for the message again; the instruction waits for the next one.
+    if not sender.instructed:
+        return b""
     try:
         if new:
             handover.device_answered(device_id, message.at)
@@ -155,19 +160,29 @@ def _keep_from_device(message: Message) -> bytes:
     return instruction.payload if instruction else b""
 
 
-def find_device(kind: str, value: str) -> tuple[int | None, str, bool]:
-    """(id, secret, whether its connectivity is active) of the device, in one query.
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whom a pack names: no id for an unknown one. ``active``: its connectivity; ``instructed``: an instruction waits
+    for it or has been handed to it."""
 
-    An unknown one has no id, and a secret that nobody knows: it costs what a known one costs.
-    """
-    identity: M2mIdentity | InternetIdentity | None
-    if kind == "IMEI":
-        identity = M2mIdentity.objects.select_related("device").filter(imei=value).first()
-    else:
-        identity = InternetIdentity.objects.select_related("device").filter(dvn_uuid=UUID(value)).first()
-    if identity is None:
-        return None, _stranger().get_secret(), False
-    return identity.pk, identity.get_secret(), identity.device.connection_status == Connection.ACTIVE
+    device_id: int | None
+    secret: str
+    active: bool = False
+    instructed: bool = False
+
+
+def find_sender(kind: str, value: str) -> Sender:
+    """One query. An unknown sender has a secret that nobody knows, and costs what a known one costs."""
+    identities: Any = (
+        M2mIdentity.objects.filter(imei=value)
+        if kind == "IMEI"
+        else InternetIdentity.objects.filter(dvn_uuid=UUID(value))
+    )
+    heads = Downlink.objects.filter(device_id=OuterRef("device_id"), head=True)
+    found = identities.annotate(status=F("device__connection_status"), instructed=Exists(heads)).first()
+    if found is None:
+        return Sender(None, _stranger().get_secret())
+    return Sender(found.device_id, found.get_secret(), found.status == Connection.ACTIVE, found.instructed)
 
 
 @cache

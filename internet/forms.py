@@ -6,13 +6,13 @@ import uuid
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from codec import tokens
 from devices.connectivity import NetworkForm, Secret
 from devices.services import claim_identifier
+from devices.shared_secret import SharedSecretField
 
 from .models import InternetIdentity
 
@@ -23,23 +23,11 @@ class InternetNetworkForm(NetworkForm):
         help_text=_("A new version 4 UUID is filled in; any UUID is accepted."),
         error_messages={"invalid": _("This is not a UUID, such as 0f8fad5b-d9cb-469f-a165-70867728950e.")},
     )
-    secret = forms.CharField(
-        label=_("Shared secret"),
-        max_length=100,
-        required=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
-        help_text=_("30 to 100 letters and digits. Leave it empty and the portal makes one."),
-    )
+    secret = SharedSecretField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.setdefault("dvn_uuid", uuid.uuid4())
-
-    def clean_secret(self) -> str:
-        secret = str(self.cleaned_data["secret"]).strip()
-        if secret and not tokens.SECRET_PATTERN.fullmatch(secret):
-            raise ValidationError(_("A shared secret has 30 to 100 letters and digits, nothing else."))
-        return secret
 
     def save(self, *, actor: User) -> list[Secret]:
         data = self.cleaned_data

@@ -12,20 +12,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from common.admin import LookedAt
+
 from .models import LoraIdentity, Network, SimulatedDevice, SimulatedDownlink
-
-
-class Written:
-    """Rows that the portal writes: looked at, never changed."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class NetworkForm(forms.ModelForm[Network]):
@@ -62,7 +51,7 @@ class NetworkAdmin(admin.ModelAdmin[Network]):
 
 
 @admin.register(LoraIdentity)
-class LoraIdentityAdmin(Written, admin.ModelAdmin[LoraIdentity]):
+class LoraIdentityAdmin(LookedAt, admin.ModelAdmin[LoraIdentity]):
     list_display = ("dev_eui", "app_eui", "device", "network", "registered_at")
     list_filter = ("network",)
     list_select_related = ("device", "network")
@@ -72,7 +61,7 @@ class LoraIdentityAdmin(Written, admin.ModelAdmin[LoraIdentity]):
 
 
 @admin.register(SimulatedDevice)
-class SimulatedDeviceAdmin(Written, admin.ModelAdmin[SimulatedDevice]):
+class SimulatedDeviceAdmin(LookedAt, admin.ModelAdmin[SimulatedDevice]):
     list_display = ("dev_eui", "registered", "enabled", "powered", "profile", "interval_seconds")
     list_filter = ("registered", "enabled", "powered", "profile")
     search_fields = ("dev_eui", "app_eui", "profile")
@@ -80,6 +69,6 @@ class SimulatedDeviceAdmin(Written, admin.ModelAdmin[SimulatedDevice]):
 
 
 @admin.register(SimulatedDownlink)
-class SimulatedDownlinkAdmin(Written, admin.ModelAdmin[SimulatedDownlink]):
+class SimulatedDownlinkAdmin(LookedAt, admin.ModelAdmin[SimulatedDownlink]):
     list_display = ("created_at", "dev_eui", "fport", "confirmed", "taken_at")
     search_fields = ("dev_eui", "correlation_id")

@@ -98,8 +98,11 @@ class GeneratedNetworkForm(LoraNetworkForm):
 
 
 def form_for(device: Device, data: Mapping[str, Any] | None) -> LoraNetworkForm:
-    portal_makes = device.type.key_source == KeySource.PORTAL
-    return (GeneratedNetworkForm if portal_makes else LoraNetworkForm)(data, device=device)
+    """The form of the device's type; where there is network info to correct, with its EUIs and never its key."""
+    if device.type.key_source == KeySource.PORTAL:
+        return GeneratedNetworkForm(data, device=device)
+    entered = LoraIdentity.objects.filter(device=device).values("dev_eui", "app_eui").first()
+    return LoraNetworkForm(data, device=device, initial=entered)
 
 
 def save_identity(device: Device, dev_eui: str, app_eui: str, app_key: bytes) -> LoraIdentity:

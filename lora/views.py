@@ -67,11 +67,9 @@ def newer(request: HttpRequest, device: Device) -> HttpResponse:
 
 
 @device_view("GET")
-def message(request: HttpRequest, device: Device, **_place: object) -> HttpResponse:
+def message(request: HttpRequest, device: Device, when: int, seq: str) -> HttpResponse:
     """One frame: a page of its own, or its opened row in the history (``?close``: its closed row)."""
-    assert request.resolver_match is not None  # the access mark hands over the device in place of the arguments
-    place = request.resolver_match.kwargs
-    cursor = reading.Cursor.parse(f"{place['when']}-{place['seq']}")
+    cursor = reading.Cursor.parse(f"{when}-{seq}")
     shown = reading.detail_of(device, cursor, timezone.now())
     if shown is None:
         raise Http404

@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from common.admin import LookedAt
+
 from .models import M2mIdentity, SimCard
 
 
@@ -33,7 +35,7 @@ class SimCardAdmin(admin.ModelAdmin[SimCard]):
 
 
 @admin.register(M2mIdentity)
-class M2mIdentityAdmin(admin.ModelAdmin[M2mIdentity]):
+class M2mIdentityAdmin(LookedAt, admin.ModelAdmin[M2mIdentity]):
     """Looked at, never changed: the network step and the M2M tab write them."""
 
     list_display = ("imei", "device", "secret_at")
@@ -41,12 +43,3 @@ class M2mIdentityAdmin(admin.ModelAdmin[M2mIdentity]):
     search_fields = ("imei", "device__name", "device__project__name")
     exclude = ("secret",)
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

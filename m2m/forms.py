@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
@@ -14,7 +15,9 @@ from codec import tokens
 from devices.connectivity import NetworkForm, Secret
 from devices.errors import IdentifierInUse
 from devices.services import claim_identifier
+from devices.shared_secret import SharedSecretField
 
+from . import services
 from .models import M2mIdentity, SimCard
 from .numbers import iccid_problem, imei_problem, only_digits
 
@@ -42,19 +45,15 @@ class M2mNetworkForm(NetworkForm):
         required=False,
         help_text=_("19 or 20 digits."),
     )
-    secret = forms.CharField(
-        label=_("Shared secret"),
-        max_length=100,
-        required=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
-        help_text=_("30 to 100 letters and digits. Leave it empty and the portal makes one."),
-    )
+    secret = SharedSecretField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        free = SimCard.objects.filter(project=self.device.project_id, device=None).order_by("iccid")[:500]
+        # A device whose network info is corrected may keep its SIM.
+        offered = SimCard.objects.filter(Q(device=None) | Q(device=self.device), project=self.device.project_id)
+        sims = offered.order_by("iccid")[:500]
         choices = [("", str(_("Choose a SIM card")))]
-        choices += [(str(sim.pk), f"{sim.iccid}  {sim.rate_plan}".strip()) for sim in free]
+        choices += [(str(sim.pk), f"{sim.iccid}  {sim.rate_plan}".strip()) for sim in sims]
         choices.append((EARLY_ACCESS, str(_("Add early access SIM"))))
         self.fields["sim"] = forms.ChoiceField(
             label=self.fields["sim"].label, help_text=self.fields["sim"].help_text, choices=choices
@@ -66,9 +65,6 @@ class M2mNetworkForm(NetworkForm):
         if problem:
             raise ValidationError(IMEI_PROBLEMS[problem])
         return imei
-
-    def clean_secret(self) -> str:
-        return clean_secret(self.cleaned_data["secret"])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -92,9 +88,9 @@ class M2mNetworkForm(NetworkForm):
         return [] if data["secret"] else [Secret(str(_("Shared secret")), secret)]
 
     def _link_sim(self) -> None:
-        """One SIM, one device (M4): the free row is taken by one conditional update."""
+        """One SIM, one device (M4): the free row is taken by one conditional update. Raises DeviceError."""
         data = self.cleaned_data
-        SimCard.objects.filter(device=self.device).update(device=None)
+        services.take_out(self.device)
         if data["sim"] == EARLY_ACCESS:
             try:
                 with transaction.atomic():
@@ -108,11 +104,3 @@ class M2mNetworkForm(NetworkForm):
                 raise IdentifierInUse(_("This ICCID cannot be used: it is in use already."), "iccid") from error
         elif not SimCard.objects.filter(pk=data["sim"], device=None).update(device=self.device):
             raise IdentifierInUse(_("This SIM card has just been linked to another device. Choose another one."), "sim")
-
-
-def clean_secret(secret: str) -> str:
-    """ "" or a secret in the platform's form. Raises ValidationError."""
-    secret = secret.strip()
-    if secret and not tokens.SECRET_PATTERN.fullmatch(secret):
-        raise ValidationError(_("A shared secret has 30 to 100 letters and digits, nothing else."))
-    return secret

@@ -13,7 +13,7 @@ from devices.connectivity import Card, Connectivity, Instruction
 from devices.errors import NetworkRefused
 from devices.models import Device
 
-from . import forms
+from . import forms, services
 from .models import M2mIdentity, SimCard, SimStatus
 
 
@@ -56,7 +56,7 @@ class M2m(Connectivity):
         self._switch(device, SimStatus.DEACTIVATED)
 
     def deregister(self, device: Device) -> None:
-        SimCard.objects.filter(device=device).update(status=SimStatus.INVENTORY, device=None)
+        services.release(device)
 
     def send(self, device: Device, instruction: Instruction) -> bool:
         """The device fetches it in the answer to its own next message (M5)."""

@@ -1,4 +1,4 @@
-"""The only writer of SIM links and M2M secrets after registration: switch, unlink, a new secret (M3, M4)."""
+"""SIM links and M2M secrets after registration: switch, unlink, free a SIM, a new secret (M3, M4)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.models import User
-from codec import tokens
 from common import states
-from devices import live, network
+from devices import live, network, shared_secret
 from devices.capabilities import Capability, require
 from devices.errors import DeviceError
 from devices.models import CONNECTION_ALLOWED, Connection, Device, NetworkTask
@@ -37,8 +36,7 @@ def switch_sim(*, device: Device, sim_id: int, actor: User) -> SimCard:
     if not M2mIdentity.objects.filter(device=device).exists():
         raise DeviceError(_("This device has no network info yet."))
     status = SIM_STATUS.get(device.connection_status, SimStatus.INVENTORY)
-    if before is not None:
-        _release(before)
+    release(device)
     taken = SimCard.objects.filter(pk=sim_id, project=device.project_id, device=None)
     if not taken.update(device=device, status=status):
         raise DeviceError(_("This SIM card is not free any more. Choose another one."))
@@ -52,6 +50,14 @@ def switch_sim(*, device: Device, sim_id: int, actor: User) -> SimCard:
 
 
 @transaction.atomic
+def take_out(device: Device) -> None:
+    """Free the device's SIM, if there is one, before the network step links one. Raises DeviceError while the
+    network is at work on the device."""
+    _locked(device)
+    release(device)
+
+
+@transaction.atomic
 def unlink_sim(*, device: Device, actor: User) -> SimCard:
     """Take the SIM out of the device: it becomes free, and the device is not linked to a network any more.
 
@@ -61,7 +67,7 @@ def unlink_sim(*, device: Device, actor: User) -> SimCard:
     sim = _locked(device)
     if sim is None:
         raise DeviceError(_("No SIM card is linked to this device."))
-    _release(sim)
+    release(device)
     if device.connection_status != Connection.NOT_LINKED:
         states.move(
             Device.objects.filter(pk=device.pk),
@@ -75,27 +81,9 @@ def unlink_sim(*, device: Device, actor: User) -> SimCard:
     return sim
 
 
-@transaction.atomic
 def new_secret(*, device: Device, actor: User) -> str:
-    """A new shared secret in place of the old one, which is refused from now on. Raises DeviceError where there is
-    no network info, NotAllowedForType."""
-    require(device, Capability.SECRETS)
-    identity = M2mIdentity.objects.select_for_update().filter(device=device).first()
-    if identity is None:
-        raise DeviceError(_("This device has no network info yet."))
-    secret = tokens.new_secret()
-    identity.set_secret(secret)
-    now = timezone.now()
-    M2mIdentity.objects.filter(pk=identity.pk).update(secret=identity.secret, secret_at=now)
-    audit.record(
-        project_id=device.project_id,
-        actor=actor,
-        action="m2m.secret_replaced",
-        target=device.name,
-        device_id=device.pk,
-        after={"secret_at": now.isoformat()},
-    )
-    return secret
+    """A new shared secret in place of the old one. Raises DeviceError, NotAllowedForType."""
+    return shared_secret.replace(M2mIdentity.objects.all(), device=device, actor=actor, action="m2m.secret_replaced")
 
 
 def _locked(device: Device) -> SimCard | None:
@@ -110,8 +98,9 @@ def _locked(device: Device) -> SimCard | None:
     return SimCard.objects.filter(device=device).first()
 
 
-def _release(sim: SimCard) -> None:
-    SimCard.objects.filter(pk=sim.pk, device=sim.device_id).update(device=None, status=SimStatus.INVENTORY)
+def release(device: Device) -> None:
+    """Free the device's SIM, if there is one. By itself only where the device's network info is going anyway."""
+    SimCard.objects.filter(device=device).update(device=None, status=SimStatus.INVENTORY)
 
 
 def _record(device: Device, actor: User, action: str, before: SimCard | None, after: SimCard | None) -> None:

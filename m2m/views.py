@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -13,7 +10,6 @@ from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -24,15 +20,15 @@ from common.states import StateConflict
 from devices.access import device_view
 from devices.capabilities import Capability, NotAllowedForType, has
 from devices.errors import DeviceError
-from devices.models import Device, SenmlMessage
+from devices.messages import last as last_messages
+from devices.models import Device
 from devices.views import detail
+from devices.views import secret as new_secret
 
 from . import services
 from .models import M2mIdentity, SimCard
 from .numbers import only_digits
 
-MESSAGES = 20
-MESSAGES_SINCE = timedelta(days=31)
 SIMS_PER_PAGE = 50
 SIMS_TO_CHOOSE = 500
 
@@ -56,37 +52,18 @@ class SimForm(forms.Form):
         return len(self.fields["sim"].choices) == 1  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as it came, for reading: JSON indented, anything else as text or hexadecimal."""
-
-    key: str
-    at: datetime
-    records: int
-    size: int
-    body: str
-
-
 @device_view("GET")
 def tab(request: PersonRequest, device: Device) -> HttpResponse:
     if wants_partial(request):
-        context: dict[str, Any] = {"device": device, "messages_received": _received(device)}
+        context: dict[str, Any] = {"device": device, "messages_received": last_messages(device)}
     else:
-        context = _tab(request, device) | {"messages_received": _received(device)}
+        context = _tab(request, device) | {"messages_received": last_messages(device)}
     return page(request, "m2m/tab.html", context, partial="m2m-messages")
 
 
 @device_view("GET", "POST", see=Role.OPERATOR)
 def secret(request: PersonRequest, device: Device) -> HttpResponse:
-    """Asks first: the old secret stops working. The answer to the POST is the only page that shows the new one."""
-    context = _tab(request, device)
-    if request.method == "POST":
-        try:
-            context["secrets"] = {_("Shared secret"): services.new_secret(device=device, actor=request.user)}
-        except (DeviceError, NotAllowedForType) as error:
-            messages.error(request, str(error))
-            return redirect("m2m:tab", device_id=device.pk)
-    return page(request, "m2m/secret.html", context)
+    return new_secret.replaced(request, device, _tab(request, device), new_secret=services.new_secret, back="m2m:tab")
 
 
 @device_view("GET", "POST", see=Role.OPERATOR)
@@ -165,29 +142,3 @@ def _tab(request: PersonRequest, device: Device) -> dict[str, Any]:
         "sim": SimCard.objects.filter(device=device).first(),
         "may_manage": request.can_change and has(device, Capability.SECRETS),
     }
-
-
-def _received(device: Device) -> list[Message]:
-    rows = SenmlMessage.objects.filter(device_id=device.pk, received_at__gte=timezone.now() - MESSAGES_SINCE)
-    rows = rows.order_by("-received_at", "-seq")[:MESSAGES]
-    return [
-        Message(
-            key=f"{row['received_at']:%Y%m%d%H%M%S%f}-{row['seq']}",
-            at=row["received_at"],
-            records=row["records"],
-            size=len(row["body"]),
-            body=_readable(bytes(row["body"])),
-        )
-        for row in rows.values("received_at", "seq", "records", "body")
-    ]
-
-
-def _readable(body: bytes) -> str:
-    try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except ValueError:
-        pass
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return body.hex(" ").upper()

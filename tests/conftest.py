@@ -23,7 +23,8 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from things_portal import cli, embedded
+from things_portal import celery_app, cli, embedded
+from things_portal.environment import celery_broker
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 XDIST_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -110,6 +111,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "things_portal.settings")
 settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 django.setup()
+# The workers of xdist inherit DJANGO_SETTINGS_MODULE, and pytest-django reads the settings before this file does:
+# their Redis number is put right here. With one number for all, a Celery worker would take another test's tasks.
+settings.REDIS_URL = os.environ["REDIS_URL"]
+settings.CELERY_BROKER_URL = celery_broker(settings.REDIS_URL)
+celery_app.conf.broker_url = settings.CELERY_BROKER_URL
 pytest_plugins = ["tests.cast"]
 
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("", include("api.urls")),
     path("account/", include("accounts.urls")),
     path("language/", views.language, name="set_language"),
+    path("favicon.ico", views.favicon),
     path("styleguide/", views.styleguide, name="styleguide"),
     path("admin/", admin.site.urls),
 ]

@@ -1,4 +1,4 @@
-"""The styleguide: every piece of the design language on one page, with sample data, for support staff."""
+"""The language, the icon, and the styleguide: every piece of the design language on one page, for support staff."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from datetime import timedelta
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils import timezone
 from django.views.i18n import set_language
 
 from accounts.access import public, support_staff
 
 language = public("people choose a language before they sign in", methods=("POST",))(set_language)
+
+
+@public("browsers ask for it on pages that name no icon, such as the admin")
+def favicon(request: HttpRequest) -> HttpResponse:
+    return redirect(static("portal/img/mark.svg"))
 
 
 class SampleForm(forms.Form):

@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 register = template.Library()
 
 THEMES: Final = ("light", "dark")
+ARROWS: Final = {"ascending": "arrow-up", "descending": "arrow-down"}
 
 
 class Look(NamedTuple):
@@ -284,23 +285,36 @@ def sort_head(context: template.Context, key: str, label: str, css: str = "") ->
     Reads ``sort`` from the context (such as "name" or "-name"). Target and history come from the swapped
     region around the table (hx-target, hx-push-url), which htmx inherits.
     """
-    current = str(context.get("sort", ""))
-    order = {key: "ascending", f"-{key}": "descending"}.get(current, "none")
+    order, address = _sorting(context, key)
+    # htmx gives the focus back to what has the same id after the swap.
+    return format_html(
+        '<th scope="col" aria-sort="{}"{}><a class="sort" id="sort-by-{}" href="{}" hx-get="{}">{}{}</a></th>',
+        order,
+        format_html(' class="{}"', css) if css else "",
+        key,
+        address,
+        address,
+        label,
+        icon(ARROWS.get(order, "arrows-sort")),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def sort_choice(context: template.Context, key: str, label: str) -> SafeString:
+    """The same as an entry of a menu, for phones, where column heads are not shown."""
+    order, address = _sorting(context, key)
+    chosen = format_html(' aria-current="true">{}{}', label, icon(ARROWS[order])) if order in ARROWS else ""
+    return format_html('<a href="{}" hx-get="{}"{}</a>', address, address, chosen or format_html(">{}", label))
+
+
+def _sorting(context: template.Context, key: str) -> tuple[str, str]:
+    """The present order by ``key`` ("ascending", "descending", "none"), and the address of the next one."""
+    order = {key: "ascending", f"-{key}": "descending"}.get(str(context.get("sort", "")), "none")
     query = context["request"].GET.copy()
     for name in ("page", "after", "before"):
         query.pop(name, None)
     query["sort"] = f"-{key}" if order == "ascending" else key
-    address = f"?{query.urlencode()}"
-    arrow = {"ascending": "arrow-up", "descending": "arrow-down"}.get(order, "arrows-sort")
-    return format_html(
-        '<th scope="col" aria-sort="{}"{}><a class="sort" href="{}" hx-get="{}">{}{}</a></th>',
-        order,
-        format_html(' class="{}"', css) if css else "",
-        address,
-        address,
-        label,
-        icon(arrow),
-    )
+    return order, f"?{query.urlencode()}"
 
 
 @register.simple_tag

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
@@ -13,6 +15,17 @@ from devices.filters import Asked, DevicePage, device_page
 
 # Page numbers shown on either side of the present one.
 AROUND = 2
+# The columns in their order: key to sort by, head, class.
+COLUMNS = [
+    ("name", gettext_lazy("Name"), ""),
+    ("type", gettext_lazy("Type"), ""),
+    ("identifier", gettext_lazy("Identifier"), ""),
+    ("processing", gettext_lazy("Processing"), ""),
+    ("connection", gettext_lazy("Connectivity"), ""),
+    ("last_message", gettext_lazy("Last message"), ""),
+    ("project", gettext_lazy("Project"), ""),
+    ("flows", gettext_lazy("Flows"), "right"),
+]
 
 
 @in_projects()
@@ -29,9 +42,10 @@ def all_devices(request: PersonRequest) -> HttpResponse:
     context = {
         "nav": "devices",
         "found": found,
-        "figures": figures(found),
+        "summary": summary(found, searched=bool(asked.query)),
         "query": asked.query,
         "sort": asked.sort,
+        "columns": COLUMNS,
         "project": asked.project,
         "kept": {"sort": request.GET.get("sort", ""), "project": asked.project or ""},
         "numbers": numbers(request.GET, found),
@@ -54,10 +68,23 @@ def address(query: QueryDict, **changes: object) -> str:
     return f"?{data.urlencode()}"
 
 
-def figures(found: DevicePage) -> dict[str, str]:
-    """The numbers of the page as people write them."""
+def summary(found: DevicePage, *, searched: bool) -> str:
+    """How many devices are shown, as a sentence; with a search: how many it found, and of how many."""
     values = {"first": found.first, "last": found.last, "found": found.found, "total": found.total}
-    return {key: number_format(value, force_grouping=True) for key, value in values.items()}
+    figures = {key: number_format(value, force_grouping=True) for key, value in values.items()}
+    if not searched:
+        if found.pages > 1:
+            return _("%(first)s–%(last)s of %(total)s devices") % figures
+        return ngettext("%(total)s device", "%(total)s devices", found.total) % figures
+    if found.more:
+        text = _(
+            "%(first)s–%(last)s of the first %(found)s that match, out of %(total)s devices. "
+            "Type more to narrow it down."
+        )
+        return text % figures
+    if found.pages > 1:
+        return _("%(first)s–%(last)s of %(found)s found, out of %(total)s devices") % figures
+    return ngettext("%(found)s of %(total)s device", "%(found)s of %(total)s devices", found.total) % figures
 
 
 def numbers(query: QueryDict, found: DevicePage) -> list[tuple[int, str]]:

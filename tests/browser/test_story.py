@@ -153,18 +153,36 @@ def test_read_only_account_looks_and_finds_no_control(visit: Visit) -> None:
         assert forms.count() == 0, f"{tab} has a form for a read-only account"
 
 
+TABS = ["device/", "flows/", "flows/link/", "send/", "twin/", "deactivate/", "connectivity/"]
+DEVICES = {
+    "House 1 – north bed": ["lora/", "lora/history/"],
+    "Reefer 20-114": ["m2m/", "m2m/secret/", "m2m/sim/", "m2m/unlink/"],
+    "Weather station": ["internet/", "internet/secret/"],
+}
+
+
+def addresses_to_look_at(page: Page) -> list[str]:
+    """Every kind of page, and every tab of a device of each connectivity."""
+    found = ["/devices/", "/devices/add/", "/flows/", "/flows/add/", "/sims/", "/account/profile/"]
+    for name, tabs in DEVICES.items():
+        page.goto(f"/devices/?q={name}")
+        device = page.get_by_role("link", name=name).get_attribute("href")
+        found += [f"{device}{tab}" for tab in [*TABS, *tabs]]
+    return found
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_no_page_is_wider_than_the_screen(visit: Visit, width: int, dark: bool) -> None:
+def test_no_page_is_wider_than_the_screen_and_each_has_its_title(visit: Visit, width: int, dark: bool) -> None:
     page = visit(OPERATOR, width=width, dark=dark)
-    page.get_by_text("House 1 – north bed").click()
-    page.wait_for_url(re.compile(r"/devices/\d+/\w+"))
-    device = re.search(r"/devices/\d+/", page.url)
-    assert device
-    tabs = ["device/", "flows/", "send/", "twin/", "lora/", "lora/history/"]
-    for path in ["/devices/", "/devices/add/", "/flows/", "/sims/", *[f"{device[0]}{tab}" for tab in tabs]]:
+    titles: dict[str, str] = {}
+    for path in addresses_to_look_at(page):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert titles.setdefault(page.title(), path) == path, f"two pages are called {page.title()}"
+    support = visit("support@example.com", width=width, dark=dark)
+    support.goto("/styleguide/")
+    assert support.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_pages_can_be_read_and_used_without_javascript(visit: Visit) -> None:

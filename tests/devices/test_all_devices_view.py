@@ -112,6 +112,40 @@ class TestPage:
         # A page that is not there is the last one.
         assert names(self.html(cast.client(cast.viewer), page=99)) == ["D6"]
 
+    def test_count_reads_well(self, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = cast.client(cast.operator)
+
+        def said(**query: str) -> str:
+            found = re.search(r'role="status">([^<]*)<', self.html(client, **query))
+            assert found
+            return found[1]
+
+        assert said() == "0 devices"
+        factories.device(cast.project, name="House")
+        assert said() == "1 device"
+        assert said(q="house") == "1 of 1 device"
+        assert said(q="barn") == "0 of 1 device"
+        for number in range(4):
+            factories.device(cast.project, name=f"Barn {number}")
+        assert said() == "5 devices"
+        assert said(q="barn") == "4 of 5 devices"
+        monkeypatch.setattr(filters, "PAGE_SIZE", 3)
+        assert said(page="2") == "4–5 of 5 devices"
+        assert said(q="barn") == "1–3 of 4 found, out of 5 devices"
+        monkeypatch.setattr(filters, "MATCHES", 3)
+        assert said(q="barn").startswith("1–3 of the first 3 that match, out of 5 devices.")
+
+    def test_menu_of_orders_does_what_the_column_heads_do(self, cast: Cast) -> None:
+        """Phones show no column heads (D3)."""
+        factories.device(cast.project)
+        html = self.html(cast.client(cast.viewer), q="device", sort="type")
+        menu = html.split('<details class="menu sort-menu">')[1].split("</details>")[0]
+        links = re.findall(r'<a href="([^"]+)"', menu)
+        heads = re.findall(r'<a class="sort" id="sort-by-\w+" href="([^"]+)"', html)
+        assert links == heads
+        assert len(links) == len(filters.SORTS)
+        assert menu.count('aria-current="true"') == 1
+
     def test_address_survives_sorting_and_paging(self, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(filters, "PAGE_SIZE", 1)
         for number in range(3):

@@ -19,7 +19,7 @@ from devices import network
 from devices.models import Category, Connection, Device, DeviceType, Identity, NetworkTask
 from internet.models import InternetIdentity
 from lora.models import LoraIdentity
-from m2m.models import M2mIdentity, SimCard
+from m2m.models import M2mIdentity, SimCard, SimStatus
 from m2m.numbers import with_check_digit
 from tests import factories
 from tests.cast import Cast
@@ -191,6 +191,15 @@ class TestPresetLora:
         assert fresh(device).connection_status == "pending_create"
         assert list(Identity.objects.values_list("urn", flat=True)) == [f"DEVEUI:{DEV_EUI}"]
 
+    def test_what_is_corrected_stands_there_without_the_key(self, cast: Cast, client: Client) -> None:
+        device = factories.device(cast.project, "own-lora-preset")
+        client.post(url(device), LORA)
+        Device.objects.with_scopes_disabled().filter(pk=device.pk).update(connection_status=Connection.FAILED)
+        html = client.get(url(device)).content.decode()
+        assert f'value="{DEV_EUI}"' in html
+        assert f'value="{APP_EUI}"' in html
+        assert APP_KEY not in html.upper()
+
 
 class TestM2m:
     def data(self, **changes: Any) -> dict[str, Any]:
@@ -205,6 +214,37 @@ class TestM2m:
         with scopes_disabled():
             assert SimCard.objects.get(pk=sim.pk).device_id == device.pk
         assert fresh(device).identifier == IMEI
+
+    def test_corrected_info_takes_another_sim_and_frees_the_old_one(self, cast: Cast, client: Client) -> None:
+        device, other = factories.m2m_device(cast.project, connection=Connection.FAILED), factories.sim(cast.project)
+        with scopes_disabled():
+            old = SimCard.objects.get(device_id=device.pk)
+            SimCard.objects.filter(pk=old.pk).update(status=SimStatus.ACTIVE)
+        assert client.post(url(device), self.data(sim=other.pk, iccid="")).status_code == 200
+        with scopes_disabled():
+            assert SimCard.objects.filter(pk=old.pk, device=None, status=SimStatus.INVENTORY).exists()
+            assert SimCard.objects.get(device_id=device.pk).pk == other.pk
+
+    def test_corrected_info_may_keep_the_sim(self, cast: Cast, client: Client) -> None:
+        device = factories.m2m_device(cast.project, connection=Connection.FAILED)
+        with scopes_disabled():
+            own = SimCard.objects.get(device_id=device.pk)
+        assert f'<option value="{own.pk}">' in client.get(url(device)).content.decode()
+        assert client.post(url(device), self.data(sim=own.pk, iccid="")).status_code == 200
+        with scopes_disabled():
+            assert SimCard.objects.get(device_id=device.pk).pk == own.pk
+
+    def test_sim_stays_while_the_network_is_at_work(self, cast: Cast, client: Client) -> None:
+        device, other = factories.m2m_device(cast.project, connection=Connection.FAILED), factories.sim(cast.project)
+        with scopes_disabled():
+            NetworkTask.objects.create(device_id=device.pk, operation=NetworkTask.Operation.REGISTER)
+            own = SimCard.objects.get(device_id=device.pk)
+        response = client.post(url(device), self.data(sim=other.pk, iccid=""))
+        assert response.status_code == 422
+        assert "still at work on this device" in response.content.decode()
+        with scopes_disabled():
+            assert SimCard.objects.get(device_id=device.pk).pk == own.pk
+            assert M2mIdentity.objects.get(device_id=device.pk).imei == device.identifier
 
     def test_own_secret_is_not_shown_again(self, cast: Cast, client: Client) -> None:
         device = factories.device(cast.project, "own-m2m")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,7 +37,9 @@ INTERNET, M2M = "/ingestion/ip/senml/v1", "/ingestion/m2m/senml/v1"
 @pytest.fixture(autouse=True)
 def fresh_stores(request: pytest.FixtureRequest) -> Iterator[None]:
     """Empty streams, nothing remembered from the test before, and no connection left behind by the threads."""
-    stream.client().flushdb()
+    for pattern in ("ingest:*", "live:recent:*"):
+        if keys := list(stream.client().scan_iter(pattern, count=1000)):
+            stream.client().delete(*keys)
     views._backlog[:] = [float("-inf"), 0]
     views._networks[:] = [float("-inf"), {}]
     marker = request.node.get_closest_marker("django_db")
@@ -177,6 +180,19 @@ def take() -> list[Entry]:
     return entries
 
 
+@pytest.fixture
+def own_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis number separates keys and not channels: other runs on the same server speak of other devices."""
+    monkeypatch.setattr(live, "CHANNEL", f"{live.CHANNEL}:{os.environ.get('PYTEST_XDIST_WORKER', '')}")
+
+
+def subscribers() -> list[str]:
+    """The Redis clients of this run that subscribe to anything, by id."""
+    own = str(stream.client().connection_pool.connection_kwargs.get("db", 0))
+    clients = stream.client().client_list()
+    return [each["id"] for each in clients if each["db"] == own and each["sub"] != "0"]
+
+
 class Listener:
     """What browsers are told, by device."""
 
@@ -194,7 +210,7 @@ class Listener:
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
+def listener(own_channel: None) -> Iterator[Listener]:
     heard = Listener()
     yield heard
     heard.subscription.close()

@@ -101,6 +101,17 @@ def test_successor_first_finishes_what_was_pending(device: Device, monkeypatch: 
     assert DeviceState.objects.get(device=device).messages == 5
 
 
+def test_pending_comes_first_in_a_shard_that_is_taken_later(device: Device) -> None:
+    stream.accept_events([uplink(number) for number in range(1, 6)])
+    read_and_die(3)
+    one = Consumer(threading.Event())
+    one.held = [1 - shard()]
+    one.clock = iter([100.0, 200.0]).__next__
+    one.take_shards()
+    one.take_shards()
+    assert (one.held, fcnts(device)) == ([1 - shard(), shard()], [1, 2, 3])
+
+
 def test_death_between_commit_and_acknowledgement(device: Device) -> None:
     """The batch is in the database and still pending: it is processed again, and changes nothing."""
     stream.accept_events([uplink(1)])
@@ -118,6 +129,7 @@ def test_pending_entry_that_was_deleted_is_forgotten(device: Device) -> None:
     stream.client().xdel(stream.name(shard()), first)
     run_until_empty()
     assert (fcnts(device), pending(shard())) == ([2], 0)
+    assert not RejectedMessage.objects.exists()
 
 
 def test_entries_lost_on_the_way_to_us_are_taken_up(device: Device) -> None:

@@ -12,7 +12,7 @@ import redis
 from django.conf import settings
 from django.db import OperationalError, connection
 
-from devices.models import Connection
+from devices.models import Connection, Device
 from devices.services import deactivate
 from downlinks import handover, services
 from downlinks.models import Downlink
@@ -163,21 +163,21 @@ def test_unknown_device_and_wrong_token_get_the_same_answer(cast: Cast) -> None:
 @pytest.mark.django_db
 def test_unknown_device_costs_the_queries_of_a_known_one(cast: Cast) -> None:
     device = factories.m2m_device(cast.project)
-    views.find_device("IMEI", "0")
-    assert statements(lambda: views.find_device("IMEI", device.m2m.imei)) == 1
-    assert statements(lambda: views.find_device("IMEI", "000000000000000")) == 1
-    assert views.find_device("IMEI", device.m2m.imei) == (device.pk, factories.SECRET, True)
-    assert len(views.find_device("DVNUUID", "00000000-0000-0000-0000-000000000000")[1]) == 40
+    assert statements(lambda: views.find_sender("IMEI", device.m2m.imei)) == 1
+    assert statements(lambda: views.find_sender("IMEI", "000000000000000")) == 1
+    assert views.find_sender("IMEI", device.m2m.imei) == views.Sender(device.pk, factories.SECRET, active=True)
+    assert len(views.find_sender("DVNUUID", "00000000-0000-0000-0000-000000000000").secret) == 40
 
 
 @transactional
-@pytest.mark.parametrize("status", [status for status in Connection if status != Connection.ACTIVE])
-def test_connectivity_that_is_not_active_is_told_to_who_proves_itself(cast: Cast, status: Connection) -> None:
-    device = factories.m2m_device(cast.project, connection=status)
+def test_connectivity_that_is_not_active_is_told_to_who_proves_itself(cast: Cast) -> None:
+    device = factories.m2m_device(cast.project)
     body = pack(device, {"n": "t", "v": 1})
-    answer = post(M2M, body, headers=token(body))
-    assert (answer.status, answer.code) == (403, "not-active")
-    assert post(M2M, body, headers=token(body, "x" * 40)).status == 401
+    for status in set(Connection) - {Connection.ACTIVE}:
+        Device.objects.filter(pk=device.pk).update(connection_status=status)
+        answer = post(M2M, body, headers=token(body))
+        assert (answer.status, answer.code) == (403, "not-active"), status
+        assert post(M2M, body, headers=token(body, "x" * 40)).status == 401, status
     assert waiting() == []
 
 
@@ -241,6 +241,19 @@ def test_repeated_message_gets_the_same_instruction_and_acknowledges_nothing(cas
     assert states(device) == ["delivered", "executing"]
 
 
+@pytest.mark.django_db
+def test_message_without_instructions_costs_one_query(cast: Cast) -> None:
+    """Few devices have one at any time."""
+    device = factories.internet_device(cast.project, in_flow=factories.flow(cast.project))
+    body = pack(device, {"n": "t", "v": 1})
+    proof = token(body)["things-message-token"]
+    message = views.Message("DVNUUID", str(device.internet.dvn_uuid), body, proof, now(), cbor=False, timed=False)
+    assert statements(lambda: views._keep_from_device(message)) == 1
+    ask(device, 1)
+    assert views.find_sender("DVNUUID", message.value).instructed
+    assert views._keep_from_device(message) != b""
+
+
 @transactional
 def test_same_values_without_times_are_a_new_message(cast: Cast) -> None:
     device = factories.internet_device(cast.project, in_flow=factories.flow(cast.project))
@@ -253,13 +266,14 @@ def test_same_values_without_times_are_a_new_message(cast: Cast) -> None:
 @transactional
 def test_message_that_is_kept_is_never_asked_for_again(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database goes away after the message was kept: a 503 would bring it twice."""
-    device = factories.internet_device(cast.project)
+    device = factories.internet_device(cast.project, in_flow=factories.flow(cast.project))
     body = pack(device, {"n": "t", "v": 1})
 
     def gone(*_: object) -> None:
         assert len(waiting()) == 1, "first keep, then mark"
         raise OperationalError("the connection is closed")
 
+    ask(device, 1)
     monkeypatch.setattr(handover, "device_answered", gone)
     answer = post(INTERNET, body, headers=token(body))
     assert (answer.status, answer.body) == (200, b"")
@@ -367,6 +381,19 @@ def test_redis_away(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "5")
     assert post(M2M, body).status == 401
     assert views.time.monotonic() - started < 2, "the sender waits for the answer"
+
+
+@transactional
+def test_redis_away_for_pushes(cast: Cast, settings: Any) -> None:
+    thingpark_network()
+    query, body = push(report("uplink-with-token", DEV_EUI, now()), now())
+    assert post(THINGPARK, body, query=query).status == 200
+    # The backlog was asked for a moment ago: only keeping can fail.
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    started = views.time.monotonic()
+    answer = post(THINGPARK, body, query=query)
+    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "5")
+    assert views.time.monotonic() - started < 2, "the network waits for the answer"
 
 
 @transactional

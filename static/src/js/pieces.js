@@ -47,8 +47,13 @@
   }
 
   // [data-dialog="id"] opens <dialog id>; [data-close] closes; so does a click beside it, unless data-modal="strict".
-  const open = (dialog) => {
-    if (dialog && !dialog.open) dialog.showModal();
+  const open = (dialog, opener) => {
+    if (!dialog || dialog.open) return;
+    dialog.showModal();
+    // The browser gives the focus back to the opener; where a live part brought a new one meanwhile, it has its id.
+    dialog.addEventListener("close", () => {
+      if (opener?.id && !opener.isConnected) document.getElementById(opener.id)?.focus();
+    }, { once: true });
   };
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-dialog]");
@@ -56,7 +61,7 @@
       const dialog = document.getElementById(opener.dataset.dialog);
       if (dialog && !event.ctrlKey && !event.metaKey) {
         event.preventDefault();
-        open(dialog);
+        open(dialog, opener);
       }
       return;
     }

@@ -77,9 +77,10 @@
     document.addEventListener(kind, () => toast(body.dataset.errorNetwork, "bad"));
   }
 
-  // [data-live] inside an sse-connect element: "live", or "reconnecting" while the stream is away.
+  // Whether the stream is there stands on the sse-connect element, which stays while its parts are swapped: css shows
+  // every .live inside it as "live" or "not live".
   const mark = (event, state) => {
-    for (const element of event.target.querySelectorAll("[data-live]")) element.dataset.live = state;
+    event.target.dataset.stream = state;
   };
   document.addEventListener("htmx:sseOpen", (event) => mark(event, "on"));
   document.addEventListener("htmx:sseError", (event) => mark(event, "off"));
