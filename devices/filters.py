@@ -103,6 +103,12 @@ def matching(query: str) -> Q:
     return wanted | Q(identifier__contains=bare) if bare else wanted
 
 
+def all_matching(asked: Asked, projects: Mapping[int, str]) -> QuerySet[Device]:
+    """Every device that the address asks for, however many, in no order: what "all that match" means (D4)."""
+    rows = Device.objects.filter(project__in=[pk for pk in projects if asked.project in {None, pk}])
+    return rows.filter(matching(asked.query)) if asked.query else rows
+
+
 def _found(query: str, projects: Iterable[int]) -> list[int]:
     """One more than is shown of the ids that match, in no order: the trigram indexes find them."""
     rows = Device.objects.filter(matching(query), project__in=projects)
