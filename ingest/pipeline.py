@@ -141,9 +141,10 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
         heard: dict[int, list[datetime]] = defaultdict(list)
         _lora(told, measured, heard, changes)
         _senml(batch, known, measured, heard, changes)
-        _states(known, heard)
+        # Twins before states: whoever sets desired values takes the rows in the same order.
         for device_id in twin.update_reported(measured, now):
             changes[device_id].add("twin")
+        _states(known, heard)
     _instructions(told, changes, now)
     if changes:
         live.publish(changes.items())

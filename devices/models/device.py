@@ -188,13 +188,16 @@ class Device(models.Model):
 
 
 class DeviceState(models.Model):
-    """What changes with every message, narrow and apart from the searched table (it would cost four times)."""
+    """What changes with every message, narrow and apart from the searched table (it would cost four times).
+
+    ``out_of_sync``: how many desired values the device has not reported; written by ``twin.services`` alone."""
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="state")
     project_id = models.BigIntegerField(_("Project"))
     last_message_at = models.DateTimeField(_("last message"), null=True)
     previous_message_at = models.DateTimeField(_("message before"), null=True)
     messages = models.BigIntegerField(_("messages"), default=0)
+    out_of_sync = models.PositiveSmallIntegerField(_("out of sync"), default=0, db_default=0)
 
     class Meta:
         verbose_name = _("device state")
@@ -205,7 +208,10 @@ class DeviceState(models.Model):
                 models.F("last_message_at").desc(nulls_last=True),
                 "device_id",
                 name="state_by_last_message",
-            )
+            ),
+            models.Index(
+                fields=["project_id", "device_id"], condition=models.Q(out_of_sync__gt=0), name="state_out_of_sync"
+            ),
         ]
 
     def __str__(self) -> str:
