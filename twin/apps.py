@@ -7,8 +7,9 @@ class TwinConfig(AppConfig):
     verbose_name = _("Device Twin")
 
     def ready(self) -> None:
-        from devices import tabs
+        from devices import tabs, values
 
-        from . import tab
+        from . import columns, tab
 
         tabs.register(tab.TAB)
+        values.provide(columns.PROVIDER)
