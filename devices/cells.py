@@ -3,7 +3,7 @@ price."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -51,13 +51,15 @@ class Column:
     hint: StrOrPromise = ""
 
 
-def columns(asked: Asked) -> list[Column]:
-    """The columns in their order, without the name, which stands in every row's head."""
+def columns(asked: Asked, rows: Sequence[Row] = ()) -> list[Column]:
+    """The columns in their order; a value that is a number in one of the rows stands on the right."""
     made = []
     for key in asked.columns:
         value = ValueKey.parse(key)
         if value:
-            made.append(Column(key, value_label(value), "value-head", hint=ValueSource(value.source).label))
+            number = any(value in row["values"] and row["values"][value].number for row in rows)
+            hint = ValueSource(value.source).label
+            made.append(Column(key, value_label(value), "right" if number else "", hint=hint))
         else:
             made.append(Column(key, LABELS[key], "right" if key == "flows" else "", key not in UNSORTED))
     return made
@@ -119,7 +121,9 @@ def _value(row: Row, column: Column) -> SafeString:
     key = ValueKey.parse(column.key)
     cell = row["values"].get(key)
     if cell is None:
-        return format_html('<td class="m-value" data-label="{}"><span class="none">–</span></td>', column.head)
+        return format_html(
+            '<td class="m-value {}" data-label="{}"><span class="none">–</span></td>', column.css, column.head
+        )
     text = Truncator(cell.text).chars(LONGEST)
     shown = format_html(
         '<span class="{}">{}{}</span>',

@@ -41,7 +41,7 @@ def all_devices(request: PersonRequest) -> HttpResponse:
     asked = Asked.parse(request.GET, projects)
     found = device_page(asked, projects)
     panel = request.GET.get("panel", "")
-    shown = cells.columns(asked)
+    shown = cells.columns(asked, found.rows)
     lock = managed(template.Context({"operator_name": settings.OPERATOR_NAME}))
     for row in found.rows:
         row["cells"] = cells.cells(row, shown, lock)
