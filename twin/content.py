@@ -25,6 +25,8 @@ def check_keys(changes: Mapping[str, Any]) -> None:
     for key in changes:
         if not key.strip():
             raise TwinRefused(_("A property needs a key."), "key")
+        if key != key.strip():
+            raise TwinRefused(_("A key has no spaces at its ends."), "key")
         if len(key) > LONGEST_KEY:
             raise TwinRefused(_("A key has %d characters at most.") % LONGEST_KEY, "key")
         # Cc: control characters; Cs: halves of a character, which are no text.

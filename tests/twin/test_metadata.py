@@ -114,6 +114,7 @@ def test_metadata_change_is_told_to_who_watches(
     [
         ({"": "x"}, "key"),
         ({"  ": "x"}, "key"),
+        ({" a": "x"}, "key"),
         ({"k" * 101: "x"}, "key"),
         ({"a\nb": "x"}, "key"),
         ({"a\x00": None}, "key"),
