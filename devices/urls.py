@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from .views import all_devices, detail, flows, network, wizard
+from .views import all_devices, detail, export, flows, network, wizard
 
 app_name = "devices"
 urlpatterns = [
     path("", all_devices.start, name="start"),
     path("devices/", all_devices.all_devices, name="list"),
     path("devices/add/", wizard.add, name="add"),
+    path("devices/export/", export.export, name="export"),
+    path("devices/export/devices.<slug:file_format>", export.download, name="download"),
     path("devices/<int:device_id>/", detail.detail, name="detail"),
     path("devices/<int:device_id>/cards/", detail.cards, name="cards"),
     path("devices/<int:device_id>/device/", detail.device_tab, name="device"),

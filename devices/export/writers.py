@@ -13,6 +13,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import orjson
+from django_stubs_ext import StrOrPromise
 
 # What a cell holds; None: nothing is known. Moments are aware.
 Cell = str | int | float | bool | datetime | None
@@ -34,9 +35,12 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file. ``write(heads, rows, zone)`` gives its bytes in chunks; ``zone`` is the person's."""
+    """A kind of file. ``slug``: the end of its name; ``write(heads, rows, zone)`` gives its bytes in chunks,
+    ``zone`` is the person's."""
 
     slug: str
+    label: StrOrPromise
+    help: StrOrPromise
     content_type: str
     write: Callable[[Sequence[Head], Iterable[Row], ZoneInfo], Iterator[bytes]]
 

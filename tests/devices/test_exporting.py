@@ -12,10 +12,14 @@ import zipfile
 from array import array
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from django.conf import LazySettings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
@@ -190,6 +194,19 @@ def projects_of(*projects) -> dict[int, str]:
     return {project.pk: project.name for project in projects}
 
 
+@pytest.fixture
+def dutch(settings: LazySettings, tmp_path: Path) -> None:
+    """A few Dutch words, whatever the portal's own catalogue says."""
+    folder = tmp_path / "nl" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    words = Catalog(locale="nl")
+    for english, word in (("Name", "Naam"), ("Active", "Actief")):
+        words.add(english, word)
+    with (folder / "django.mo").open("wb") as file:
+        write_mo(file, words)
+    settings.LOCALE_PATHS = [tmp_path]
+
+
 def table(ids: Iterable[int], projects: dict[int, str]) -> Table:
     return Table(array("q", ids), heads(everything=True), projects)
 
@@ -219,14 +236,14 @@ class TestRows:
             "added": device.created_at,
         }
 
-    def test_states_are_in_the_language_in_which_it_was_asked(self, cast: Cast) -> None:
-        device = factories.device(cast.project)
+    @pytest.mark.usefixtures("dutch")
+    def test_words_are_of_the_language_in_which_it_was_asked(self, cast: Cast) -> None:
+        device = factories.lora_device(cast.project)
         with translation.override("nl"):
             asked = table([device.pk], projects_of(cast.project))
-            wanted = str(Connection.NOT_LINKED.label)
         with translation.override("en"):
             (row,) = asked.rows()
-        assert row[4] == wanted
+        assert (asked.heads[0].label, row[4]) == ("Naam", "Actief")
 
     def test_flow_of_another_project_is_not_named(self, cast: Cast) -> None:
         device = factories.device(cast.project)
