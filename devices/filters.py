@@ -108,11 +108,17 @@ def all_matching(asked: Asked, projects: Mapping[int, str], *, now: datetime | N
     return rows.filter(_condition(asked, chosen, indexed, now or timezone.now()))
 
 
-def ordered_ids(asked: Asked, projects: Mapping[int, str], *, now: datetime | None = None) -> Iterator[int]:
-    """The ids of all that match in the order of the list, from a cursor of the server: for an export."""
+def ordered_ids(
+    asked: Asked, projects: Mapping[int, str], *, within: list[int] | None = None, now: datetime | None = None
+) -> Iterator[int]:
+    """The ids of all that match, or of those ``within``, in the order of the list, from a cursor of the server: for
+    an export."""
     now = now or timezone.now()
     chosen = chosen_projects(asked, projects)
     indexed = values.indexed(chosen, asked.searched_values, now=now)
+    if within is not None:
+        within = list(Device.objects.filter(pk__any_of=within).values_list("pk", flat=True))
+        return _Source(chosen, indexed, within=within).all_ids(asked)
     condition = _condition(asked, chosen, indexed, now) if asked.filtered else None
     return _Source(chosen, indexed, condition=condition).all_ids(asked)
 
