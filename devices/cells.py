@@ -19,7 +19,7 @@ from django_stubs_ext import StrOrPromise
 from common.templatetags.portal import moment, status, tip
 
 from .asked import Asked, ValueKey
-from .models import ValueSource
+from .models import Health, ValueSource
 
 Row = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ LABELS: Final[Mapping[str, StrOrPromise]] = {
     "last_message": gettext_lazy("Last message"),
     "project": gettext_lazy("Project"),
     "flows": gettext_lazy("Flows"),
+    "health": gettext_lazy("Health"),
     "barcode": gettext_lazy("Barcode"),
     "description": gettext_lazy("Description"),
     "added": gettext_lazy("Added"),
@@ -65,7 +66,7 @@ def columns(asked: Asked, rows: Sequence[Row] = ()) -> list[Column]:
     return made
 
 
-UNSORTED: Final = frozenset({"barcode", "description"})
+UNSORTED: Final = frozenset({"health", "barcode", "description"})
 
 
 def value_label(key: ValueKey) -> str:
@@ -116,6 +117,10 @@ def _flows(row: Row, lock: SafeString) -> SafeString:
     return format_html('<td class="right m-hide">{}</td>', tip(row["flow_count"], ", ".join(parts), "num"))
 
 
+def _health(row: Row) -> Health:
+    return Health(row["state__health"] or 0)
+
+
 def _value(row: Row, column: Column) -> SafeString:
     """A value of the twin with its unit; its time in the pop-up."""
     key = ValueKey.parse(column.key)
@@ -162,6 +167,7 @@ CELLS: Final[Mapping[str, Callable[[Row, SafeString], SafeString]]] = {
     ),
     "project": lambda row, lock: format_html('<td class="sub m-hide">{}</td>', row["project_name"]),
     "flows": _flows,
+    "health": lambda row, lock: format_html('<td class="m-hide">{}</td>', status("health", _health(row).name.lower())),
     "barcode": lambda row, lock: format_html('<td class="sub m-hide">{}</td>', row["barcode"]),
     "description": lambda row, lock: format_html(
         '<td class="sub m-hide">{}</td>', Truncator(row["description"]).chars(LONGEST)

@@ -25,7 +25,7 @@ from flows.models import Flow
 
 from . import connectivity, values
 from .asked import NEVER, NO_FLOW, Asked, Where
-from .models import Category, ColumnValue, Connection, Device, DeviceState, DeviceType, FlowLink, Processing
+from .models import Category, ColumnValue, Connection, Device, DeviceState, DeviceType, FlowLink, Health, Processing
 
 PAGE_SIZE: Final = 50
 # Up to here matches are counted and paged; whoever finds more looks for something else, and counting them all costs.
@@ -176,6 +176,8 @@ def _states(asked: Asked, now: datetime) -> Q | None:
         wanted &= Q(last_message_at=None)
     elif asked.silence:
         wanted &= Q(last_message_at=None) | Q(last_message_at__lt=now - asked.silence)
+    if asked.health:
+        wanted &= Q(health__in=[Health[name.upper()] for name in asked.health])
     if asked.out_of_sync:
         wanted &= Q(out_of_sync__gt=0)
     return wanted or None
@@ -408,4 +410,9 @@ def rows_of(ids: Sequence[int], asked: Asked, projects: Mapping[int, str]) -> li
     return [rows[pk] for pk in ids if pk in rows]
 
 
-MORE_FIELDS: Final = {"barcode": "barcode", "description": "description", "added": "created_at"}
+MORE_FIELDS: Final = {
+    "health": "state__health",
+    "barcode": "barcode",
+    "description": "description",
+    "added": "created_at",
+}

@@ -16,7 +16,7 @@ from django_scopes import scope
 from devices import cells
 from devices.asked import BASE, MORE, Asked, ValueKey
 from devices.filters import rows_of
-from devices.models import Connection, Processing
+from devices.models import Connection, Health, Processing
 
 from .writers import Cell, Head, Row
 
@@ -50,7 +50,9 @@ class Table:
     projects: Mapping[int, str]
     words: Mapping[str, str] = field(
         default_factory=lambda: {
-            f"{kind.__name__}.{value}": str(label) for kind in (Processing, Connection) for value, label in kind.choices
+            f"{kind.__name__}.{value}": str(label)
+            for kind in (Processing, Connection, Health)
+            for value, label in kind.choices
         }
     )
 
@@ -75,11 +77,12 @@ class Table:
         return ", ".join(found) if key == "flows" else found
 
 
-STATES: Final = {"processing": Processing, "connection": Connection}
+STATES: Final = {"processing": Processing, "connection": Connection, "health": Health}
 FIELDS: Final = {
     "name": "name", "type": "type__name", "identifier": "reading", "processing": "processing_status",
     "connection": "connection_status", "last_message": "state__last_message_at", "project": "project_name",
-    "flows": "flow_names", "barcode": "barcode", "description": "description", "added": "created_at",
+    "flows": "flow_names", "health": "state__health",
+    "barcode": "barcode", "description": "description", "added": "created_at",
 }  # fmt: skip
 
 

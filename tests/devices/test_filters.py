@@ -12,7 +12,7 @@ from django_scopes import scopes_disabled
 
 from devices.asked import Asked
 from devices.filters import all_matching, ordered_ids
-from devices.models import Connection, Device, DeviceState, DeviceType
+from devices.models import Connection, Device, DeviceState, DeviceType, Health
 from m2m.models import SimCard
 from tests import factories
 from tests.cast import Cast
@@ -185,3 +185,16 @@ def test_types_of_other_projects_are_not_offered(cast: Cast, fleet: dict[str, De
     )
     assert "Their own" not in get(cast.client(cast.viewer), panel="filter")
     assert "Their own" in get(cast.client(cast.stranger), panel="filter")
+
+
+def test_filter_by_health(cast: Cast, fleet: dict[str, Device]) -> None:
+    with scopes_disabled():
+        DeviceState.objects.filter(pk=fleet["Door"].pk).update(health=Health.PROBLEM)
+        DeviceState.objects.filter(pk=fleet["House"].pk).update(health=Health.GOOD)
+    client = cast.client(cast.viewer)
+    assert names(get(client, health="problem")) == ["Door"]
+    assert names(get(client, health=["problem", "unknown"])) == ["Door", "Meter", "Router"]
+    assert names(get(client, health="nonsense")) == ["Door", "House", "Meter", "Router"]
+    html = get(client, health="problem", col=["name", "health"])
+    assert '<span class="quiet">Health</span> Problem' in html
+    assert 'data-tone="bad"' in html
