@@ -6,8 +6,9 @@ No transaction and no cursor is open while a slow reader takes the file.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -59,22 +60,29 @@ class Table:
     def rows(self) -> Iterator[Row]:
         """Row by row; one that went away meanwhile is left out. The scope is open only while a set is read."""
         keys = [head.key for head in self.heads]
+        takers = [self._taker(key) for key in keys]
         asked = Asked(columns=tuple(keys))
         for first in range(0, len(self.ids), STEP):
             with scope(project=list(self.projects)):
                 found = rows_of(self.ids[first : first + STEP], asked, self.projects)
             for row in found:
-                yield [self._cell(row, key) for key in keys]
+                yield [take(row) for take in takers]
 
-    def _cell(self, row: Mapping[str, Any], key: str) -> Cell:
+    def _taker(self, key: str) -> Callable[[Mapping[str, Any]], Cell]:
+        """How the column's cell is taken from a row; found out once, not for each of a million rows."""
         value = ValueKey.parse(key)
         if value:
-            held = row["values"].get(value)
-            return _plain(held.raw) if held else None
-        found = row[FIELDS[key]]
+
+            def held(row: Mapping[str, Any]) -> Cell:
+                found = row["values"].get(value)
+                return _plain(found.raw) if found else None
+
+            return held
+        take: Callable[[Mapping[str, Any]], Any] = itemgetter(FIELDS[key])
         if key in STATES:
-            return self.words[f"{STATES[key].__name__}.{found}"]
-        return ", ".join(found) if key == "flows" else found
+            prefix = f"{STATES[key].__name__}."
+            return lambda row: self.words[f"{prefix}{take(row)}"]
+        return (lambda row: ", ".join(take(row))) if key == "flows" else take
 
 
 STATES: Final = {"processing": Processing, "connection": Connection, "health": Health}
