@@ -42,14 +42,15 @@ LONGEST: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table: ``key`` as the address spells it, ``head``, ``css`` of the head, ``sortable``, and
-    ``hint``, which says more than the head."""
+    """A column of the table: ``key`` as the address spells it, ``head``, ``css`` of the head, ``sortable``,
+    ``hint``, which says more than the head, and the ``value`` of the twin that it shows."""
 
     key: str
     head: StrOrPromise
     css: str = ""
     sortable: bool = True
     hint: StrOrPromise = ""
+    value: ValueKey | None = None
 
 
 def columns(asked: Asked, rows: Sequence[Row] = ()) -> list[Column]:
@@ -60,7 +61,7 @@ def columns(asked: Asked, rows: Sequence[Row] = ()) -> list[Column]:
         if value:
             number = any(value in row["values"] and row["values"][value].number for row in rows)
             hint = ValueSource(value.source).label
-            made.append(Column(key, value_label(value), "right" if number else "", hint=hint))
+            made.append(Column(key, value_label(value), "right" if number else "", hint=hint, value=value))
         else:
             made.append(Column(key, LABELS[key], "right" if key == "flows" else "", key not in UNSORTED))
     return made
@@ -123,8 +124,7 @@ def _health(row: Row) -> Health:
 
 def _value(row: Row, column: Column) -> SafeString:
     """A value of the twin with its unit; its time in the pop-up."""
-    key = ValueKey.parse(column.key)
-    cell = row["values"].get(key)
+    cell = row["values"].get(column.value)
     if cell is None:
         return format_html(
             '<td class="m-value {}" data-label="{}"><span class="none">–</span></td>', column.css, column.head

@@ -81,7 +81,8 @@ class Table:
         take: Callable[[Mapping[str, Any]], Any] = itemgetter(FIELDS[key])
         if key in STATES:
             prefix = f"{STATES[key].__name__}."
-            return lambda row: self.words[f"{prefix}{take(row)}"]
+            # A device without a state of its own has not been heard: its health is 0.
+            return lambda row: self.words[f"{prefix}{take(row) or 0}"]
         return (lambda row: ", ".join(take(row))) if key == "flows" else take
 
 
