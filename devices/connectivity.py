@@ -111,6 +111,11 @@ class Connectivity(ABC):
         """The stored identifier as people write it."""
         return identifier
 
+    def search(self, text: str, projects: Iterable[int], limit: int) -> list[int]:
+        """Ids of up to ``limit`` devices of the Projects with the text, without separators, in what only this
+        connectivity knows of them, such as an ICCID."""
+        return []
+
     def types_ready(self, project: Project, device_type: DeviceType) -> str:
         """Why the type cannot be added now, as a sentence; "" where it can."""
         return ""

@@ -26,7 +26,7 @@ from devices import live
 from devices.capabilities import ALLOWED, Capability, NotAllowedForType
 from devices.models import Device
 
-from . import content
+from . import columns, content
 from .errors import ChangedMeanwhile, TwinFull
 from .models import Twin
 
@@ -125,8 +125,8 @@ def newest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Any]]:
 def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -> set[int]:
     """Merge the measurements of the devices into their twins; gives the devices whose twin changed.
 
-    One statement for the batch, and one more where a changed twin has desired values. Call it in a transaction.
-    Doing it again changes nothing: a value of the same moment and content is none.
+    One statement for the batch, one for the columns that people search, and one more where a changed twin has desired
+    values. Call it in a transaction. Doing it again changes nothing: a value of the same moment and content is none.
     """
     devices = sorted(device_id for device_id, measurements in batch.items() if measurements)
     if not devices:
@@ -136,6 +136,7 @@ def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -
         cursor.execute(MERGE, {"now": now, "devices": devices, "values": values})
         changed = dict(cursor.fetchall())
     _count_out_of_sync([device_id for device_id, has_desired in changed.items() if has_desired])
+    columns.follow(sorted(changed))
     return set(changed)
 
 
@@ -240,6 +241,7 @@ def _change(
         )
     _record(part.action, devices, {device_id: json.loads(changed) for device_id, _full, changed in rows}, actor, now)
     changed = sorted(device_id for device_id, *_rest in rows)
+    columns.follow(changed, removed=bool(values["gone"]))
     if changed:
         transaction.on_commit(lambda: live.publish((device_id, ("twin",)) for device_id in changed))
     return set(changed)

@@ -181,6 +181,8 @@ class Device(models.Model):
             models.Index(fields=["identifier"], name="device_identifier"),
             GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="device_name_trigram"),
             GinIndex(OpClass("identifier", name="gin_trgm_ops"), name="device_identifier_trigram"),
+            GinIndex(OpClass(Upper("barcode"), name="gin_trgm_ops"), name="device_barcode_trigram"),
+            models.Index(fields=["project", "created_at", "id"], name="device_by_added"),
         ]
 
     def __str__(self) -> str:

@@ -94,7 +94,7 @@ def test_metadata_of_many_takes_as_many_statements_as_of_few(cast: Cast) -> None
             assert set_metadata(ids, {"room": text}, actor=None, now=NOW) == set(ids)
         return len(queries)
 
-    assert statements(devices[:2], "1") == statements(devices, "2") == 6  # with a savepoint's two
+    assert statements(devices[:2], "1") == statements(devices, "2") == 7  # with a savepoint's two
 
 
 def test_metadata_change_is_told_to_who_watches(
