@@ -52,7 +52,8 @@ class InstructionForm(ActionForm):
             self.fields["fport"] = FPortField(required=one)
             help_text = _("Hexadecimal, such as 01 0A FF.")
             self.fields["payload"] = HexadecimalField(required=one, help_text=help_text)
-            self.fields["confirmed"] = ConfirmedField()
+            # Not "confirmed": so is called what starts the job.
+            self.fields["acknowledged"] = ConfirmedField()
         if Encoder.RAW_SENML in self.kinds:
             help_text = _("A list of measurements in JSON. The portal adds each device's base name.")
             self.fields["senml"] = SenmlField(required=one, help_text=help_text)
@@ -95,7 +96,7 @@ class InstructionForm(ActionForm):
             "encoder": self.encoder,
             "payload": values["payload"].hex(),
             "fport": values["fport"],
-            "confirmed": values["confirmed"],
+            "confirmed": values["acknowledged"],
         }
 
 

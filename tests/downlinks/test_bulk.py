@@ -56,8 +56,8 @@ def test_action_is_registered_and_paced() -> None:
 
 
 def test_form_of_lora_devices_asks_for_a_raw_lora_instruction(cast: Cast, device: Device) -> None:
-    asked = form(cast, fport="2", payload="0x0A ff", confirmed="on")
-    assert list(asked.fields) == ["fport", "payload", "confirmed"]
+    asked = form(cast, fport="2", payload="0x0A ff", acknowledged="on")
+    assert list(asked.fields) == ["fport", "payload", "acknowledged"]
     assert asked.is_valid(), asked.errors
     assert asked.parameters() == LORA
     assert INSTRUCTION.summary(asked.parameters()) == "Raw LoRa data: FPort 2, 0A FF, confirmed"
@@ -72,7 +72,7 @@ def test_form_of_fetching_devices_asks_for_senml(cast: Cast, fetching: Device) -
 
 
 def test_form_of_both_kinds_asks_which_and_looks_at_that_alone(cast: Cast, device: Device, fetching: Device) -> None:
-    lora = form(cast, encoder="raw-lora", fport="2", payload="0aff", confirmed="on", senml="no json")
+    lora = form(cast, encoder="raw-lora", fport="2", payload="0aff", acknowledged="on", senml="no json")
     assert lora.is_valid() and lora.parameters() == LORA
     senml = form(cast, encoder="raw-senml", fport="999", payload="zz", senml=SENML["payload"])
     assert senml.is_valid() and senml.parameters() == SENML
