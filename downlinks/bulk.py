@@ -25,7 +25,8 @@ from .errors import InstructionRefused
 from .forms import ConfirmedField, FPortField, HexadecimalField, SenmlField
 from .models import Source
 
-KINDS: Final = (Encoder.RAW_LORA, Encoder.RAW_SENML)
+# The kinds of instruction, with the fields of each that must be filled in.
+FIELDS: Final = {Encoder.RAW_LORA: ("fport", "payload"), Encoder.RAW_SENML: ("senml",)}
 # Whatever a device's own is, it makes a pack neither right nor wrong.
 SOME_BASE_NAME: Final = "urn:dev:IMEI:000000000000000:"
 # The gateway that heard a device last, looked for no further back: after that it says little.
@@ -41,22 +42,21 @@ class InstructionForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kinds = offered(self.devices)
-        one = len(self.kinds) == 1
         if len(self.kinds) > 1:
             self.fields["encoder"] = forms.ChoiceField(
                 label=_("Kind of instruction"),
                 choices=[(kind.value, kind.label) for kind in self.kinds],
+                initial=self.kinds[0].value,
                 widget=forms.RadioSelect,
             )
         if Encoder.RAW_LORA in self.kinds:
-            self.fields["fport"] = FPortField(required=one)
-            help_text = _("Hexadecimal, such as 01 0A FF.")
-            self.fields["payload"] = HexadecimalField(required=one, help_text=help_text)
+            self.fields["fport"] = FPortField()
+            self.fields["payload"] = HexadecimalField(help_text=_("Hexadecimal, such as 01 0A FF."))
             # Not "confirmed": so is called what starts the job.
             self.fields["acknowledged"] = ConfirmedField()
         if Encoder.RAW_SENML in self.kinds:
             help_text = _("A list of measurements in JSON. The portal adds each device's base name.")
-            self.fields["senml"] = SenmlField(required=one, help_text=help_text)
+            self.fields["senml"] = SenmlField(help_text=help_text)
 
     @property
     def encoder(self) -> str:
@@ -66,14 +66,10 @@ class InstructionForm(ActionForm):
         cleaned = super().clean() or {}
         if not self.kinds:
             raise forms.ValidationError(_("None of these devices takes instructions."))
-        needed, others = (["fport", "payload"], ["senml"]) if self.encoder == Encoder.RAW_LORA else (
-            ["senml"], ["fport", "payload"]
-        )  # fmt: skip
-        for name in others:
-            self.errors.pop(name, None)
-        for name in needed:
-            if name in self.fields and not cleaned.get(name) and name not in self.errors and self.encoder:
-                self.add_error(name, self.fields[name].error_messages["required"])
+        for kind, names in FIELDS.items():
+            if kind != self.encoder:
+                for name in names:
+                    self.errors.pop(name, None)
         if not self.errors:
             self._check_content(cleaned)
         return cleaned
@@ -105,7 +101,7 @@ def offered(devices: QuerySet[Device]) -> list[Encoder]:
     of_type = devices.order_by().filter(type_id=OuterRef("pk"))
     types = DeviceType.objects.filter(Exists(of_type), category__in=ALLOWED[Capability.RAW])
     taken = {encoder for encoders in types.values_list("encoders", flat=True) for encoder in encoders}
-    return [kind for kind in KINDS if kind in taken]
+    return [kind for kind in FIELDS if kind in taken]
 
 
 def instruction(parameters: Mapping[str, Any]) -> dict[str, Any]:
