@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -61,10 +61,10 @@ class Lora(Connectivity):
         networks.of(identity).send(identity, instruction)
         return True
 
-    def largest_payload(self, device: Device) -> int | None:
+    def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
         from . import frames
 
-        return frames.largest_payload(device)
+        return frames.largest_payloads(device.pk for device in devices)
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:
