@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import AuditEntry
@@ -13,9 +14,10 @@ from common.states import StateConflict
 from devices import connectivity, deletion, network, services
 from devices.capabilities import NotAllowedForType
 from devices.errors import IdentifierInUse, NetworkRefused, NetworkUnavailable
-from devices.models import Category, Connection, Device, DeviceState, Identity, NetworkTask
+from devices.models import Category, Connection, Device, DeviceState, Identity, NetworkTask, SenmlMessage
 from lora.models import LoraIdentity
 from lora.registration import Lora
+from m2m.models import M2mIdentity, SimCard, SimStatus
 from tests import factories
 from tests.cast import Cast
 
@@ -124,3 +126,29 @@ def test_managed_device_is_deleted_by_support_only(device: Device, cast: Cast) -
         deletion.request(device=device, actor=cast.operator)
     deletion.request(device=device, actor=cast.operator, by_support=True)
     assert NetworkTask.objects.filter(device=device, operation="delete").exists()
+
+
+def test_deletion_frees_the_sim_card_of_an_m2m_device(cast: Cast) -> None:
+    device = factories.m2m_device(cast.project)
+    SimCard.objects.filter(device=device).delete()
+    sim = factories.sim(cast.project)
+    SimCard.objects.filter(pk=sim.pk).update(device=device, status=SimStatus.ACTIVE)
+    deletion.request(device=device, actor=cast.operator)
+    assert network.run(device.pk)
+    sim.refresh_from_db()
+    assert (sim.device_id, sim.status) == (None, SimStatus.INVENTORY)
+    assert not M2mIdentity.objects.filter(device_id=device.pk).exists()
+
+
+def test_deletion_removes_message_history_of_that_device_only(device: Device, cast: Cast) -> None:
+    other = factories.lora_device(cast.project)
+    with connection.cursor() as cursor:
+        for device_id in (device.pk, other.pk):
+            cursor.execute(
+                "INSERT INTO devices_senmlmessage (device_id, received_at, seq, digest, body, records)"
+                " VALUES (%s, now(), 1, '', '', 0)",
+                [device_id],
+            )
+    deletion.request(device=device, actor=cast.operator)
+    assert network.run(device.pk)
+    assert list(SenmlMessage.objects.values_list("device_id", flat=True)) == [other.pk]
