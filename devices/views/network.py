@@ -48,7 +48,7 @@ def step(request: PersonRequest, device: Device) -> HttpResponse:
     if reading and form.reads_codes:
         return read_code(request, form, context)
     if data is None:
-        form.initial |= codes.carried(request.GET) if form.reads_codes else {}
+        form.initial.update(codes.carried(request.GET) if form.reads_codes else {})
         return page(request, "devices/network.html", context)
     try:
         secrets = save(request, device, form) if form.is_valid() else None
@@ -66,10 +66,10 @@ def step(request: PersonRequest, device: Device) -> HttpResponse:
 def read_code(request: PersonRequest, form: NetworkForm, context: dict[str, Any]) -> HttpResponse:
     """The same page with what the QR code says filled in, or with what is wrong beside it. Nothing is saved."""
     code_form = codes.CodeForm(request.POST)
-    form.initial |= {name: request.POST[name] for name in form.fields if name in request.POST}
+    form.initial.update({name: request.POST[name] for name in form.fields if name in request.POST})
     if not code_form.is_valid():
         return page(request, "devices/network.html", context | {"code_form": code_form}, status=422)
-    form.initial |= {name: value for name, value in code_form.fills().items() if name in form.fields}
+    form.initial.update({name: value for name, value in code_form.fills().items() if name in form.fields})
     return page(request, "devices/network.html", context | {"filled": code_form.fills()})
 
 
