@@ -40,7 +40,7 @@ def test_photo_fills_both_steps(visit: Visit) -> None:
 def test_photo_without_such_a_code_is_told(visit: Visit) -> None:
     page = visit(OPERATOR)
     page.goto("/devices/add/")
-    photo, says = page.locator("[data-qr-photo] input"), page.locator(".code > [data-qr-says]")
+    photo, says = page.locator("[data-qr-photo] input"), page.locator(".scan > [data-qr-says]")
     photo.set_input_files(PICTURES / "other_qr.png")
     expect(says).to_contain_text("not that of a LoRaWAN device")
     photo.set_input_files(ROOT / "docs" / "images" / next((ROOT / "docs" / "images").glob("*.png")).name)
@@ -57,7 +57,7 @@ def test_camera_that_is_refused_is_told(visit: Visit) -> None:
         navigator.mediaDevices.getUserMedia = refuse;
     }""")
     page.get_by_role("button", name="Scan with the camera").click()
-    expect(page.locator(".code > [data-qr-says]")).to_contain_text("may not use the camera")
+    expect(page.locator(".scan > [data-qr-says]")).to_contain_text("may not use the camera")
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
