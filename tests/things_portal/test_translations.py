@@ -11,7 +11,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.utils.translation.template import templatize
+from django_scopes import scopes_disabled
 
+from tests import factories
 from tests.cast import Cast
 from things_portal.management.commands.translations import CONTEXT, PLURAL, mo_bytes, read_po
 
@@ -101,3 +103,14 @@ def test_pages_are_dutch_for_a_dutch_person(cast: Cast) -> None:
     assert "Apparaten" in page
     assert "Uitloggen" in page
     assert "Sign out" not in page
+
+
+@pytest.mark.parametrize("tab", ["device/", "flows/"])
+def test_tabs_of_a_device_are_dutch(cast: Cast, tab: str) -> None:
+    cast.operator.language = "nl"
+    cast.operator.save(update_fields=["language"])
+    with scopes_disabled():
+        device = factories.internet_device(cast.project)
+    page = cast.client(cast.operator).get(f"/devices/{device.pk}/{tab}").content.decode()
+    assert "Apparaat" in page
+    assert "Preferences" not in page
