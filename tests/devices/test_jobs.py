@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_scopes import scopes_disabled
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from accounts.models import AuditEntry, Membership, Role, User
 from common.states import StateConflict
@@ -481,3 +484,44 @@ def test_skipped_devices_use_no_pace(cast: Cast) -> None:
     job = start("deactivate", ids, cast.operator, per_second=5)
     jobs.run(job.pk, now=timezone.now())
     assert outcomes(job) == {"skipped": 4, "done": 2}
+
+
+# --- any order of events ---
+
+
+STEPS = st.lists(
+    st.sampled_from(["run", "run", "pause", "resume", "cancel", "answer", "die", "delete"]), min_size=3, max_size=12
+)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_counters_are_those_of_the_items_whatever_happens(cast: Cast, recorder: Recorder, steps: list[str]) -> None:
+    recorder.sets = []
+    ids = many(cast, 130)
+    recorder.results = {pk: Result(Outcome.WAITING) for pk in ids[::10]}
+    recorder.poisoned = {ids[7]: DeviceError("Never.")}
+    job, now = start(recorder.action, ids, cast.operator), timezone.now()
+    for number, step in enumerate(steps):
+        now += timedelta(minutes=2)
+        if step == "run":
+            jobs.run(job.pk, now=now, budget=ONE_SET)
+        elif step == "answer":
+            jobs.settle(ids[: 20 * number], Outcome.DONE, action="recorded", now=now)
+        elif step == "die":
+            job_runner._claim(job.pk, now)
+        elif step == "delete":
+            Device.objects.filter(pk=ids[-1 - number]).delete()
+        else:
+            with contextlib.suppress(StateConflict):
+                {"pause": jobs.pause, "resume": jobs.resume, "cancel": jobs.cancel}[step](job=job, actor=cast.operator)
+        check_counters(job)
+    if Job.objects.get(pk=job.pk).state == JobState.PAUSED:
+        jobs.resume(job=job, actor=cast.operator)
+    for _ in range(4):
+        now += timedelta(hours=1)
+        jobs.run(job.pk, now=now)
+        jobs.settle(ids, Outcome.DONE, action="recorded", now=now)
+    assert check_counters(job).state in (JobState.FINISHED, JobState.CANCELLED)
+    begun = Counter(pk for each in recorder.sets for pk in each)
+    assert not begun or max(begun.values()) == 1, "each device at most once"

@@ -23,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import intake, load, pages
+from things_portal.bench import intake, jobs, load, pages
 
 
 class Command(BaseCommand):
@@ -47,6 +47,16 @@ class Command(BaseCommand):
         with stack() as port:
             self.pages(port)
             self.intake(port, options["messages"])
+            self.jobs()
+
+    def jobs(self) -> None:
+        self.stdout.write(
+            f"\n{'job over all devices, 1 worker':38}{'made in s':>11}{'a second':>10}"
+            f"{'first 10 %':>12}{'last 10 %':>12}"
+        )
+        for slug in ("deactivate", "activate"):
+            row = jobs.measure(slug)
+            self.stdout.write(f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}")
 
     def machine(self) -> None:
         with connection.cursor() as cursor:
