@@ -19,7 +19,7 @@ from . import many
 from .bulk import ActionForm, Asked, BulkAction, Refusal, Result
 from .errors import DeviceError
 from .forms import FLOWS_TO_CHOOSE, ProjectField
-from .models import Category, DeviceType, FlowLink, Processing
+from .models import Category, DeviceType, FlowLink, NetworkTask, Processing
 
 ALL: Final = Q(pk__isnull=False)
 DEACTIVATED: Final = Q(processing_status=Processing.DEACTIVATED)
@@ -212,6 +212,11 @@ def move_refusals(project: Project) -> list[Refusal]:
     types = DeviceType.objects.filter(project=None, subscriptions=project.subscription_id).values("pk")
     return [
         Refusal(Q(project=project), gettext_lazy("It is in this Project already.")),
+        # Its answer is written in the Project that asked.
+        Refusal(
+            Q(Exists(NetworkTask.objects.filter(device=OuterRef("pk")))),
+            gettext_lazy("The network is still at work on it."),
+        ),
         Refusal(
             Q(type__project__isnull=False) & ~Q(type__project=project),
             gettext_lazy("Its device type belongs to the Project that it is in."),
@@ -293,7 +298,7 @@ MOVE: Final = BulkAction(
         " Flows of the old Project and stay in those of the new one. Their data history, Device Twin, identifiers and"
         " SIM cards go along; what the audit trail of the old Project says of them stays there."
     ),
-    order=70,
+    order=80,
     form=MoveForm,
     refusals=_move_refusals,
     apply=_move,

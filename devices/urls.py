@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import all_devices, detail, flows, network, saved_views, wizard
+from .views import all_devices, detail, export, flows, network, saved_views, wizard
 
 app_name = "devices"
 urlpatterns = [
@@ -12,6 +12,8 @@ urlpatterns = [
     path("devices/views/add/", saved_views.keep, name="keep_view"),
     path("devices/views/<int:view_id>/", saved_views.show, name="view"),
     path("devices/views/<int:view_id>/edit/", saved_views.edit, name="edit_view"),
+    path("devices/export/", export.export, name="export"),
+    path("devices/export/devices.<slug:file_format>", export.download, name="download"),
     path("devices/<int:device_id>/", detail.detail, name="detail"),
     path("devices/<int:device_id>/cards/", detail.cards, name="cards"),
     path("devices/<int:device_id>/device/", detail.device_tab, name="device"),

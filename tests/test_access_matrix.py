@@ -47,6 +47,7 @@ class Stage:
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),
             "seq": 1,
             "page": 1,
+            "file_format": "csv",
         }
 
         def fill(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
 from common.htmx import page, wants_partial
 from common.templatetags.portal import managed
-from devices import bulk, cells, saved_views
+from devices import cells, saved_views
 from devices.asked import Asked
 from devices.chips import chips, columns_panel, filter_panel
 from devices.filters import MATCHES, DevicePage, all_matching, device_page
@@ -88,7 +88,7 @@ def chosen(request: PersonRequest, asked: Asked, found: DevicePage, projects: di
     if select == "all" and found.more:
         everything = all_matching(asked, projects).count()
     return {
-        "actions": list(bulk.all_registered()),
+        "actions": [],
         "select": select,
         "everything": everything,
         "everything_known": select == "all" or not found.more,

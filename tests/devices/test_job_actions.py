@@ -24,6 +24,7 @@ from devices.models import (
     Identity,
     Job,
     JobItem,
+    NetworkTask,
     Processing,
     ValueColumn,
 )
@@ -261,6 +262,13 @@ def test_move_refuses_what_the_project_cannot_have(both: Cast) -> None:
             "Its device type is not in the subscription of the Project that it would go to.",
         ),
     }
+
+
+def test_move_waits_for_the_network(both: Cast) -> None:
+    device = factories.lora_device(both.project)
+    NetworkTask.objects.create(device=device, operation=NetworkTask.Operation.DEACTIVATE)
+    job = do("move", [device], both.operator, project=both.elsewhere.pk, name="Elsewhere")
+    assert outcomes(job) == {device.pk: ("skipped", "The network is still at work on it.")}
 
 
 def test_move_needs_the_role_in_both_projects(cast: Cast) -> None:
