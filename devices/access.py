@@ -1,4 +1,4 @@
-"""The access mark of addresses that name a device: outside the person's Projects there is none (P1)."""
+"""The access marks of addresses that name a device or a job: outside the person's Projects there is none (P1)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from django.http import Http404
 
-from accounts.access import Decorator, InProject, in_projects
+from accounts.access import Decorator, InProject, InSeveralProjects, in_projects
 from accounts.models import Role
 
-from .models import Device
+from .models import Device, Job
 
 
 def _device(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
@@ -25,3 +25,15 @@ def _device(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
 def device_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
     """A view of one device; it receives ``device`` in place of ``device_id``."""
     return in_projects(see, change=change, methods=methods or ("GET",), resolve=_device, names="device")
+
+
+def _job(kwargs: Mapping[str, Any]) -> tuple[str, InSeveralProjects]:
+    job = Job.objects.select_related("created_by").filter(pk=kwargs["job_id"]).first()
+    if job is None:
+        raise Http404
+    return "job", job
+
+
+def job_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
+    """A view of one job, for people of all its Projects; it receives ``job`` in place of ``job_id``."""
+    return in_projects(see, change=change, methods=methods or ("GET",), resolve=_job, names="job")

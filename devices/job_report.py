@@ -1,0 +1,199 @@
+"""A job as people read it (D4): what it does, how far it is, what became of each device, and all of it as CSV.
+
+Every query is bounded and from an index: a page of a job over a million devices costs what one over fifty does.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.db.models import QuerySet
+from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from accounts.models import User
+
+from . import bulk, jobs
+from .models import Device, Job, JobItem, JobState, Outcome
+
+PAGE_SIZE: Final = 50
+# Beyond this many, "under way" and "not begun" are told as "more than".
+MOST_COUNTED: Final = 10_000
+# Running jobs that All Devices tells of.
+MOST_RUNNING: Final = 3
+COLUMNS: Final = ("number", "device_id", "label", "identifier", "outcome", "reason", "at")
+# A cell that starts so would be a formula in a spreadsheet.
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def title(job: Job) -> str:
+    """The action's name; its slug for one that this release does not know."""
+    action = bulk.by_slug(job.action)
+    return str(action.label) if action else job.action
+
+
+def summary(job: Job) -> str:
+    """What was asked, as a sentence; "" where the action asks nothing."""
+    action = bulk.by_slug(job.action)
+    return action.summary(job.parameters) if action else ""
+
+
+def may_retry(job: Job) -> bool:
+    over = job.state in {JobState.FINISHED, JobState.CANCELLED}
+    return over and job.failed > 0 and bulk.by_slug(job.action) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How many items have this outcome ("" for all), or ``more`` than ``number``."""
+
+    outcome: str
+    number: int
+    more: bool = False
+
+
+def figures(job: Job) -> list[Figure]:
+    """All outcomes; at most two queries, each of bounded length."""
+    unsettled = max(0, job.total - job.finished_items)
+    waiting = _bounded(job, Outcome.WAITING) if unsettled else Figure(Outcome.WAITING, 0)
+    pending = _bounded(job, Outcome.PENDING) if waiting.more else Figure(Outcome.PENDING, unsettled - waiting.number)
+    settled = [
+        Figure(Outcome.DONE, job.done), Figure(Outcome.SKIPPED, job.skipped), Figure(Outcome.FAILED, job.failed)
+    ]  # fmt: skip
+    return [Figure("", job.total), *settled, waiting, pending]
+
+
+def _bounded(job: Job, outcome: Outcome) -> Figure:
+    count = job.items.filter(outcome=outcome).values("number")[: MOST_COUNTED + 1].count()
+    return Figure(outcome, min(count, MOST_COUNTED), more=count > MOST_COUNTED)
+
+
+def rate(job: Job, now: datetime) -> float | None:
+    """Devices per second since it started; None where nothing is known yet or it does not run."""
+    if job.state != JobState.RUNNING or job.started_at is None or not job.finished_items:
+        return None
+    return job.finished_items / max(1.0, (now - job.started_at).total_seconds())
+
+
+def time_left(job: Job, now: datetime) -> str:
+    """How long it will still take at this rate, roughly, in words; "" where nobody can say."""
+    speed = rate(job, now)
+    if speed is None:
+        return ""
+    minutes = (job.total - job.finished_items) / speed / 60
+    if minutes < 1:
+        return _("less than a minute left")
+    if minutes < 90:
+        return ngettext("about %(n)d minute left", "about %(n)d minutes left", round(minutes)) % {"n": round(minutes)}
+    hours = round(minutes / 60)
+    return ngettext("about %(n)d hour left", "about %(n)d hours left", hours) % {"n": hours}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address asks of the items: one outcome or all, from a number on; nonsense falls back."""
+
+    outcome: str = ""
+    after: int = 0
+    before: int = 0
+
+    @classmethod
+    def parse(cls, data: QueryDict) -> Asked:
+        outcome = data.get("outcome", "")
+        after, before = _number(data.get("after", "")), _number(data.get("before", ""))
+        return cls(outcome if outcome in Outcome.values else "", after, before)
+
+    @property
+    def query(self) -> str:
+        return self.link(after=self.after, before=self.before)
+
+    def link(self, **place: int) -> str:
+        values = {"outcome": self.outcome, **place}
+        return f"?{urlencode({key: value for key, value in values.items() if value})}"
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Some items as dicts of COLUMNS and ``linked`` (the device is there for this person); queries of the next."""
+
+    rows: list[dict[str, Any]]
+    previous_url: str
+    next_url: str
+
+    @property
+    def settled(self) -> bool:
+        """Nothing on it can change any more."""
+        open_outcomes = {Outcome.PENDING, Outcome.WAITING}
+        return len(self.rows) == PAGE_SIZE and not any(row["outcome"] in open_outcomes for row in self.rows)
+
+
+def item_page(job: Job, asked: Asked) -> ItemPage:
+    """A page by number, forwards or backwards, inside the person's scope. Two queries."""
+    items = _items(job, asked.outcome)
+    if asked.before:
+        rows = list(items.filter(number__lt=asked.before).order_by("-number")[: PAGE_SIZE + 1])
+        earlier, later = len(rows) > PAGE_SIZE, True
+        rows = rows[PAGE_SIZE - 1 :: -1] if earlier else rows[::-1]
+    else:
+        rows = list(items.filter(number__gt=asked.after).order_by("number")[: PAGE_SIZE + 1])
+        earlier, later = asked.after > 0, len(rows) > PAGE_SIZE
+        rows = rows[:PAGE_SIZE]
+    there = set(Device.objects.filter(pk__in=[row["device_id"] for row in rows]).values_list("pk", flat=True))
+    for row in rows:
+        row["linked"] = row["device_id"] in there
+    return ItemPage(
+        rows,
+        previous_url=asked.link(before=rows[0]["number"]) if rows and earlier else "",
+        next_url=asked.link(after=rows[-1]["number"]) if rows and later else "",
+    )
+
+
+def _items(job: Job, outcome: str) -> QuerySet[JobItem, dict[str, Any]]:
+    rows = JobItem.objects.filter(job=job)
+    return (rows.filter(outcome=outcome) if outcome else rows).values(*COLUMNS)
+
+
+def running_jobs(person: User, projects: Iterable[int]) -> list[Job]:
+    """The person's own jobs that run, newest first, for the strip ``devices/_running_jobs.html``. One query."""
+    return list(jobs.visible(projects).filter(created_by=person, state=JobState.RUNNING)[:MOST_RUNNING])
+
+
+class _Line:
+    """What a csv writer writes to: gives the line back."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def csv_lines(job: Job, outcome: str, zone: tzinfo) -> Iterator[str]:
+    """The report, line by line, in the language of the call and with the times of ``zone`` (ISO 8601).
+
+    Every cell is in quotes, so that separators of any spreadsheet stay inside; the mark in front says UTF-8 to them.
+    """
+    words = {value: str(label) for value, label in Outcome.choices}
+    heads = [_("No."), _("Name"), _("Identifier"), _("Outcome"), _("Reason"), _("When")]
+
+    def lines() -> Iterator[str]:
+        writer = csv.writer(_Line(), quoting=csv.QUOTE_ALL)
+        yield "\N{ZERO WIDTH NO-BREAK SPACE}" + writer.writerow(heads)
+        for row in _items(job, outcome).order_by("number").iterator(chunk_size=2000):
+            at = row["at"].astimezone(zone).isoformat(timespec="seconds") if row["at"] else ""
+            texts = (row["label"], row["identifier"], words[row["outcome"]], row["reason"], at)
+            yield writer.writerow([row["number"], *map(harmless, texts)])
+
+    return lines()
+
+
+def harmless(text: str) -> str:
+    """The text as a spreadsheet takes it for a text."""
+    return f"'{text}" if text.startswith(FORMULA) else text
