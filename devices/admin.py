@@ -10,7 +10,7 @@ from django.contrib import admin
 
 from common.admin import LookedAt
 
-from .models import Device, DeviceState, DeviceType, Identity, NetworkTask
+from .models import Device, DeviceState, DeviceType, Identity, Job, NetworkTask, SavedView, ValueColumn
 
 
 @admin.register(DeviceType)
@@ -58,3 +58,30 @@ class NetworkTaskAdmin(LookedAt, admin.ModelAdmin[NetworkTask]):
     search_fields = ("device__name", "device__identifier", "last_error", "requested_by__email")
     list_select_related = ("device", "requested_by")
     ordering = ("not_before",)
+
+
+@admin.register(Job)
+class JobAdmin(LookedAt, admin.ModelAdmin[Job]):
+    list_display = ("action", "state", "total", "done", "skipped", "failed", "created_by", "created_at", "finished_at")
+    list_filter = ("state", "action")
+    search_fields = ("action", "created_by__email", "=id")
+    list_select_related = ("created_by",)
+    ordering = ("-pk",)
+
+
+@admin.register(SavedView)
+class SavedViewAdmin(admin.ModelAdmin[SavedView]):
+    list_display = ("name", "project", "owner", "shared", "created_at")
+    list_filter = ("shared",)
+    search_fields = ("name", "owner__email", "project__name")
+    list_select_related = ("project", "owner")
+    autocomplete_fields = ("project", "owner")
+
+
+@admin.register(ValueColumn)
+class ValueColumnAdmin(LookedAt, admin.ModelAdmin[ValueColumn]):
+    list_display = ("key", "source", "project", "filled_to", "used_at")
+    list_filter = ("source",)
+    search_fields = ("key", "project__name")
+    list_select_related = ("project",)
+    ordering = ("-used_at",)

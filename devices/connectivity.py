@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -109,6 +109,11 @@ class Connectivity(ABC):
     def identifier_for_reading(self, identifier: str) -> str:
         """The stored identifier as people write it."""
         return identifier
+
+    def search(self, text: str, projects: Iterable[int], limit: int) -> list[int]:
+        """Ids of up to ``limit`` devices of the Projects with the text, without separators, in what only this
+        connectivity knows of them, such as an ICCID."""
+        return []
 
     def types_ready(self, project: Project, device_type: DeviceType) -> str:
         """Why the type cannot be added now, as a sentence; "" where it can."""

@@ -1,31 +1,39 @@
-"""All Devices as rows of one page (D1, D2, D3): search, sorting, bounded paging; every query from an index.
+"""All Devices as rows of one page (D1–D3, D11): search, filters, sorting, bounded paging; every query from an index.
 
-A few queries a page, however many rows it has. Rows are plain dicts: model instances cost three times.
+A few queries a page, however many rows it has and however many devices there are:
+
+* nothing filtered: the page is a slice of the index of its sort;
+* few match: their ids are found first, by whatever index finds them, and only they are sorted;
+* many match: the index of the sort is walked until the page is full, which many matches make soon.
+
+Rows are plain dicts: model instances cost three times.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from datetime import datetime
+from typing import Any, Final
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.expressions import OrderBy
-from django.http import QueryDict
+from django.utils import timezone
 
-from . import connectivity
-from .models import Category, Connection, Device, DeviceState, DeviceType, FlowLink, Processing
+from flows.models import Flow
+
+from . import connectivity, values
+from .asked import NEVER, NO_FLOW, Asked, Where
+from .models import Category, ColumnValue, Connection, Device, DeviceState, DeviceType, FlowLink, Health, Processing
 
 PAGE_SIZE: Final = 50
-# A search shows at most this many: whoever finds more looks for something else, and counting them all costs.
-MATCHES: Final = 1000
+# Up to here matches are counted and paged; whoever finds more looks for something else, and counting them all costs.
+MATCHES: Final = 10_000
 # Up to this many Projects, each gives its rows from its index, and they are merged; beyond, they are sorted.
 MERGED: Final = 20
 SEPARATORS: Final = re.compile(r"[\s:\-.]+")
 
-# The columns that can be sorted by, as they stand in the address; "-" before it reverses.
-SORTS: Final = frozenset({"name", "type", "identifier", "processing", "connection", "last_message", "project", "flows"})
 # Sorted by a group of few values, and within it by name.
 GROUPED: Final[Mapping[str, str]] = {
     "type": "type_id",
@@ -33,6 +41,7 @@ GROUPED: Final[Mapping[str, str]] = {
     "connection": "connection_status",
     "project": "project_id",
 }
+FIELDS: Final = {"flows": "flow_count", "added": "created_at"}
 COLUMNS: Final = (
     "id", "name", "type__name", "type__category", "type__connectivity", "identifier", "processing_status",
     "connection_status", "state__last_message_at", "project_id", "flow_count",
@@ -40,29 +49,10 @@ COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the address asks for; whatever makes no sense falls back."""
-
-    query: str = ""
-    sort: str = "name"
-    page: int = 1
-    project: int | None = None
-
-    @classmethod
-    def parse(cls, data: QueryDict, projects: Iterable[int]) -> Asked:
-        sort, page, project = data.get("sort", ""), data.get("page", ""), data.get("project", "")
-        return cls(
-            query=data.get("q", "").replace("\x00", "").strip()[:100],
-            sort=sort if sort.removeprefix("-") in SORTS else "name",
-            page=max(1, int(page)) if page.isdecimal() and len(page) < 9 else 1,
-            project=int(project) if project.isdecimal() and int(project) in set(projects) else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class DevicePage:
-    """One page: ``rows`` for the template; ``total`` of the Projects; ``found`` by the search, ``more`` where it
-    found more than it shows; ``number`` of ``pages``."""
+    """One page: ``rows`` for the table; ``total`` of the Projects; ``found`` by search and filters, ``more`` where
+    they found more than is counted; ``number`` of ``pages``; ``filling``: parts of a hundred that are in an index
+    that is still being made, 100 where none is; ``refused``: the values that a Project has no room to index."""
 
     rows: list[dict[str, Any]]
     total: int
@@ -70,6 +60,8 @@ class DevicePage:
     more: bool
     number: int
     pages: int
+    filling: int = 100
+    refused: tuple[str, ...] = ()
 
     @property
     def first(self) -> int:
@@ -80,139 +72,331 @@ class DevicePage:
         return (self.number - 1) * PAGE_SIZE + len(self.rows)
 
 
-def device_page(asked: Asked, projects: Mapping[int, str]) -> DevicePage:
+def device_page(asked: Asked, projects: Mapping[int, str], *, now: datetime | None = None) -> DevicePage:
     """The page of the Projects (id → name, in the order of their names), inside their scope."""
-    chosen = {pk: name for pk, name in projects.items() if asked.project in {None, pk}}
-    source = _Source(chosen)
+    now = now or timezone.now()
+    chosen = chosen_projects(asked, projects)
+    indexed = values.indexed(chosen, asked.searched_values, now=now)
+    source = _Source(chosen, indexed)
     total = found = source.total()
     more = False
-    if asked.query:
-        ids = _found(asked.query, chosen)
-        source, found, more = _Source(chosen, within=ids[:MATCHES]), min(len(ids), MATCHES), len(ids) > MATCHES
+    if asked.filtered:
+        condition = _condition(asked, chosen, indexed, now)
+        ids = _some(Device.objects.filter(condition, project_id__in=chosen))
+        found, more = min(len(ids), MATCHES), len(ids) > MATCHES
+        source = _Source(chosen, indexed, condition=condition) if more else _Source(chosen, indexed, within=ids)
     pages = max(1, -(-found // PAGE_SIZE))
     number = min(asked.page, pages)
     offset = (number - 1) * PAGE_SIZE
-    wanted = source.ids(asked.sort, offset, min(PAGE_SIZE, found - offset), found)
-    return DevicePage(_rows(wanted, projects), total, found, more, number, pages)
+    wanted = source.ids(asked, offset, min(PAGE_SIZE, found - offset), found)
+    filling = values.progress(indexed.filling, chosen)
+    refused = tuple(str(key) for key in sorted(indexed.refused))
+    return DevicePage(rows_of(wanted, asked, projects), total, found, more, number, pages, filling, refused)
+
+
+def chosen_projects(asked: Asked, projects: Mapping[int, str]) -> dict[int, str]:
+    return {pk: name for pk, name in projects.items() if not asked.projects or pk in asked.projects}
+
+
+def all_matching(asked: Asked, projects: Mapping[int, str], *, now: datetime | None = None) -> QuerySet[Device]:
+    """Every device that the address asks for, however many, in no order: what "all that match" means (D4)."""
+    chosen = chosen_projects(asked, projects)
+    rows = Device.objects.filter(project_id__in=chosen)
+    if not asked.filtered:
+        return rows
+    indexed = values.indexed(chosen, [one.column for one in asked.where], now=now)
+    return rows.filter(_condition(asked, chosen, indexed, now or timezone.now()))
+
+
+def ordered_ids(
+    asked: Asked, projects: Mapping[int, str], *, within: list[int] | None = None, now: datetime | None = None
+) -> Iterator[int]:
+    """The ids of all that match, or of those ``within``, in the order of the list, from a cursor of the server: for
+    an export."""
+    now = now or timezone.now()
+    chosen = chosen_projects(asked, projects)
+    indexed = values.indexed(chosen, asked.searched_values, now=now)
+    if within is not None:
+        within = list(Device.objects.filter(pk__any_of=within).values_list("pk", flat=True))
+        return _Source(chosen, indexed, within=within).all_ids(asked)
+    condition = _condition(asked, chosen, indexed, now) if asked.filtered else None
+    return _Source(chosen, indexed, condition=condition).all_ids(asked)
 
 
 def matching(query: str) -> Q:
-    """Devices with the text anywhere in the name or, with or without separators, in the identifier (D2)."""
-    wanted = Q(name__icontains=query)
+    """Devices with the text anywhere in the name or barcode or, with or without separators, in the identifier (D2)."""
+    wanted = Q(name__icontains=query) | Q(barcode__icontains=query)
     bare = SEPARATORS.sub("", query).upper()
     return wanted | Q(identifier__contains=bare) if bare else wanted
 
 
-def all_matching(asked: Asked, projects: Mapping[int, str]) -> QuerySet[Device]:
-    """Every device that the address asks for, however many, in no order: what "all that match" means (D4)."""
-    rows = Device.objects.filter(project__in=[pk for pk in projects if asked.project in {None, pk}])
-    return rows.filter(matching(asked.query)) if asked.query else rows
+def _condition(asked: Asked, projects: Iterable[int], indexed: values.Indexed, now: datetime) -> Q:
+    """What the filters say of a device, without the Projects."""
+    wanted = Q()
+    if asked.query:
+        wanted &= _search(asked.query, projects)
+    if asked.connectivity:
+        wanted &= Q(type_id__in=list(DeviceType.objects.filter(connectivity__in=asked.connectivity).values_list("pk")))
+    for field, chosen in (
+        ("type_id", asked.types), ("processing_status", asked.processing), ("connection_status", asked.connection),
+    ):  # fmt: skip
+        if chosen:
+            wanted &= Q(**{f"{field}__in": chosen})
+    if asked.flows:
+        wanted &= _in_flows(asked.flows)
+    states = _states(asked, now)
+    if states:
+        wanted &= Q(Exists(DeviceState.objects.filter(states, device=OuterRef("pk"), project_id__in=projects)))
+    for one in asked.where:
+        wanted &= _where(one, indexed)
+    return wanted
 
 
-def _found(query: str, projects: Iterable[int]) -> list[int]:
-    """One more than is shown of the ids that match, in no order: the trigram indexes find them."""
-    rows = Device.objects.filter(matching(query), project__in=projects)
-    return list(rows.values_list("pk", flat=True)[: MATCHES + 1])
+def _search(query: str, projects: Iterable[int]) -> Q:
+    """The search, also for what a connectivity keeps for itself, such as ICCID and MSISDN: found first, for an OR
+    over tables has no index."""
+    wanted = matching(query)
+    for network in connectivity.all_registered():
+        found = network.search(SEPARATORS.sub("", query), projects, MATCHES)
+        if found:
+            wanted |= Q(pk__any_of=found)
+    return wanted
+
+
+def _in_flows(flows: Sequence[int]) -> Q:
+    # Flows of Projects that the person is not in are no filter: it would tell which devices are in them.
+    visible = Flow.objects.filter(pk__in=flows).values_list("pk", flat=True)
+    wanted = Q(Exists(FlowLink.objects.filter(device=OuterRef("pk"), flow_id__in=list(visible))))
+    return wanted | Q(flow_count=0) if NO_FLOW in flows else wanted
+
+
+def _states(asked: Asked, now: datetime) -> Q | None:
+    wanted = Q()
+    if asked.silent == NEVER:
+        wanted &= Q(last_message_at=None)
+    elif asked.silence:
+        wanted &= Q(last_message_at=None) | Q(last_message_at__lt=now - asked.silence)
+    if asked.health:
+        wanted &= Q(health__in=[Health[name.upper()] for name in asked.health])
+    if asked.out_of_sync:
+        wanted &= Q(out_of_sync__gt=0)
+    return wanted or None
+
+
+def _where(one: Where, indexed: values.Indexed) -> Q:
+    """A condition on a value, by the index of its column."""
+    rows = ColumnValue.objects.filter(device=OuterRef("pk"), column_id__in=indexed.of(one.column))
+    if one.operator in "!?":
+        return Q(Exists(rows)) if one.operator == "?" else ~Q(Exists(rows))
+    if one.operator == "~":
+        return Q(Exists(rows.filter(text__contains=one.value.lower())))
+    field, value = ("number", one.number) if one.number is not None else ("text", one.value.lower())
+    if one.operator == "!=":
+        # A number is not equal to a text either.
+        other = Q(**{field: None}) | ~Q(**{field: value})
+        return Q(Exists(rows.filter(other)))
+    lookup = {"=": "exact", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[one.operator]
+    return Q(Exists(rows.filter(**{f"{field}__{lookup}": value})))
+
+
+def _some(rows: QuerySet[Device]) -> list[int]:
+    """One more than is counted of the ids that match, in no order."""
+    return list(rows.order_by().values_list("pk", flat=True)[: MATCHES + 1])
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The devices of ``projects`` (id → name), or those of them that a search found."""
+    """The devices of ``projects`` (id → name); of them those with ids ``within``, or that meet ``condition``."""
 
     projects: Mapping[int, str]
+    indexed: values.Indexed
     within: list[int] | None = None
-
-    def ids(self, sort: str, offset: int, size: int, total: int) -> list[int]:
-        """The ids of the ``size`` rows after ``offset`` of ``total``."""
-        key, reverse = sort.removeprefix("-"), sort.startswith("-")
-        if size <= 0:
-            return []
-        if key in GROUPED:
-            return self._grouped(key, reverse, offset, size)
-        if key == "last_message":
-            parts = self._parts(DeviceState.objects.all(), "device_id")
-            newest = F("last_message_at").desc(nulls_last=True)
-            # The order of the index in this direction and, read backwards, in the other.
-            order, reverse = [newest, F("device_id").asc()], not reverse
-        else:
-            parts = self._parts(Device.objects.all(), "id")
-            order = [F({"flows": "flow_count"}.get(key, key)).asc(), F("id").asc()]
-        return _bounded(parts, order, reverse=reverse, offset=offset, size=size, total=total)
+    condition: Q | None = None
 
     def total(self) -> int:
         return Device.objects.filter(project_id__in=self.projects).count()
 
-    def _parts(self, rows: QuerySet[Any], id_field: str) -> list[QuerySet[Any]]:
-        """Queries that give the rows together, each from an index in the order of it: equality on one Project."""
+    def ids(self, asked: Asked, offset: int, size: int, total: int) -> list[int]:
+        """The ids of the ``size`` rows after ``offset`` of ``total``."""
+        if size <= 0:
+            return []
+        if asked.sort_value:
+            return self._by_value(asked, offset, size)
+        if asked.key in GROUPED:
+            return self._grouped(asked, offset, size)
+        parts, keys = self._ordered(asked.key)
+        reverse = asked.reverse != (asked.key == "last_message")
+        # A walk over matches cannot begin at the other end: their number is not known.
+        return _bounded(parts, keys, reverse=reverse, offset=offset, size=size, total=None if self.condition else total)
+
+    def all_ids(self, asked: Asked) -> Iterator[int]:
+        """Every id in order, once."""
+        if asked.sort_value:
+            valued, keys = self._valued(asked)
+            yield from _all(valued, keys, reverse=asked.reverse)
+            yield from _all(self._without_value(asked), NAME, reverse=False)
+            return
+        if asked.key in GROUPED:
+            for group in self._groups(asked):
+                yield from _all(self._devices(Q(**{GROUPED[asked.key]: group})), NAME, reverse=False)
+            return
+        parts, keys = self._ordered(asked.key)
+        yield from _all(parts, keys, reverse=asked.reverse != (asked.key == "last_message"))
+
+    def _devices(self, also: Q | None = None) -> list[QuerySet[Any]]:
+        """Queries that give the devices together, each from an index in the order of it: equality on one Project."""
+        rows = Device.objects.filter(also) if also is not None else Device.objects.all()
         if self.within is not None:
-            return [rows.filter(**{f"{id_field}__in": self.within})]
+            return [rows.filter(pk__any_of=self.within)]
+        if self.condition is not None:
+            rows = rows.filter(self.condition)
         if len(self.projects) > MERGED:
             return [rows.filter(project_id__in=self.projects)]
         return [rows.filter(project_id=project) for project in self.projects] or [rows.none()]
 
-    def _grouped(self, key: str, reverse: bool, offset: int, size: int) -> list[int]:
-        """Rows sorted by a group of few values and within it by name: the groups are counted, and only those
-        that the page touches are read."""
-        column = GROUPED[key]
-        rows = Device.objects.filter(project_id__in=self.projects)
-        if self.within is not None:
-            rows = rows.filter(pk__in=self.within)
-        counts = dict(rows.order_by().values_list(column).annotate(Count("pk")))
+    def _ordered(self, key: str) -> tuple[list[QuerySet[Any]], Sequence[OrderBy]]:
+        """The rows and their ascending order by a column of the device or its state, the id last."""
+        if key != "last_message":
+            return self._devices(), (F(FIELDS.get(key, key)).asc(), F("id").asc())
+        # The order of the index: newest first, and devices never heard at the end.
+        if self.condition is None:
+            states = DeviceState.objects.all()
+            order = (F("last_message_at").desc(nulls_last=True), F("device_id").asc())
+            if self.within is not None:
+                return [states.filter(device_id__any_of=self.within)], order
+            if len(self.projects) > MERGED:
+                return [states.filter(project_id__in=self.projects)], order
+            return [states.filter(project_id=project) for project in self.projects] or [states.none()], order
+        order = (F("state__last_message_at").desc(nulls_last=True), F("state__device_id").asc())
+        return [rows.filter(state__project_id=F("project_id")) for rows in self._devices()], order
+
+    # --- by a group of few values ---
+
+    def _grouped(self, asked: Asked, offset: int, size: int) -> list[int]:
+        """Rows sorted by a group of few values and within it by name. A group is only counted where the page lies
+        beyond it."""
         ids: list[int] = []
-        for group in sorted(counts, key=self._rank(key, counts), reverse=reverse):
-            count = counts[group]
-            if offset < count:
-                parts = self._parts(Device.objects.filter(**{column: group}), "id")
-                take, order = min(size - len(ids), count - offset), [F("name").asc(), F("id").asc()]
-                ids += _bounded(parts, order, reverse=False, offset=offset, size=take, total=count)
-                if len(ids) == size:
-                    break
-            offset = max(0, offset - count)
+        for group in self._groups(asked):
+            parts = self._devices(Q(**{GROUPED[asked.key]: group}))
+            found = _bounded(parts, NAME, reverse=False, offset=offset, size=size - len(ids), total=None)
+            ids += found
+            if len(ids) == size:
+                break
+            offset = 0 if found or not offset else max(0, offset - sum(rows.count() for rows in parts))
         return ids
 
-    def _rank(self, key: str, groups: Iterable[Any]) -> Callable[[Any], Any]:
-        if key == "type":
-            names = dict(DeviceType.objects.filter(pk__in=groups).values_list("pk", "name"))
-            return lambda pk: (names[pk].casefold(), pk)
-        order = {"processing": Processing.values, "connection": Connection.values}.get(key, list(self.projects))
-        return order.index
+    def _groups(self, asked: Asked) -> list[Any]:
+        """All values of the column, in the order in which people read them."""
+        if asked.key == "type":
+            rows = DeviceType.objects.filter(Q(project=None) | Q(project_id__in=self.projects))
+            names = {pk: (name.casefold(), pk) for pk, name in rows.values_list("pk", "name")}
+            found: list[Any] = sorted(names, key=lambda pk: names[pk])
+        else:
+            orders = {"processing": Processing.values, "connection": Connection.values}
+            found = list(orders.get(asked.key, self.projects))
+        return found[::-1] if asked.reverse else found
+
+    # --- by a value of the twin ---
+
+    def _by_value(self, asked: Asked, offset: int, size: int) -> list[int]:
+        """Devices that have the value, by it, and after them, in both directions, those that do not, by name."""
+        parts, keys = self._valued(asked)
+        ids = _bounded(parts, keys, reverse=asked.reverse, offset=offset, size=size, total=None)
+        if len(ids) < size:
+            beyond = 0 if ids else max(0, offset - sum(rows.count() for rows in parts))
+            others = self._without_value(asked)
+            ids += _bounded(others, NAME, reverse=False, offset=beyond, size=size - len(ids), total=None)
+        return ids
+
+    def _valued(self, asked: Asked) -> tuple[list[QuerySet[Any]], Sequence[OrderBy]]:
+        assert asked.sort_value is not None
+        columns = self.indexed.of(asked.sort_value)
+        if self.condition is not None:
+            order = [F(f"column_values__{name}").asc() for name in ("number", "text", "device_id")]
+            return [rows.filter(column_values__column_id__in=columns) for rows in self._devices()], order
+        rows = ColumnValue.objects.all()
+        order = [F(name).asc() for name in ("number", "text", "device_id")]
+        if self.within is not None:
+            return [rows.filter(column_id__in=columns, device_id__any_of=self.within)], order
+        return [rows.filter(column_id=column) for column in columns] or [rows.none()], order
+
+    def _without_value(self, asked: Asked) -> list[QuerySet[Any]]:
+        assert asked.sort_value is not None
+        columns = self.indexed.of(asked.sort_value)
+        return self._devices(~Q(Exists(ColumnValue.objects.filter(device=OuterRef("pk"), column_id__in=columns))))
+
+
+NAME: Final[Sequence[OrderBy]] = (F("name").asc(), F("id").asc())
+
+
+def _named(parts: Sequence[QuerySet[Any]], order: Sequence[OrderBy], *, reverse: bool) -> list[QuerySet[Any]]:
+    """The parts with the expressions of ``order`` as their only columns k0, k1, …, sorted by them; the last is the
+    id. The same names in every part, so that they can be merged."""
+    names = [f"k{index}" for index in range(len(order))]
+    columns = {name: each.expression for name, each in zip(names, order, strict=True)}
+    return [
+        rows.annotate(**columns).order_by(*_order(order, reverse=reverse)).values_list(*names, named=False)
+        for rows in parts
+    ]
+
+
+def _order(order: Sequence[OrderBy], *, reverse: bool) -> list[OrderBy]:
+    made = []
+    for index, each in enumerate(order):
+        copy = each.copy()
+        copy.expression = F(f"k{index}")
+        if reverse:
+            copy.reverse_ordering()
+        made.append(copy)
+    return made
 
 
 def _bounded(
-    parts: Sequence[QuerySet[Any]], order: list[OrderBy], *, reverse: bool, offset: int, size: int, total: int
+    parts: Sequence[QuerySet[Any]],
+    order: Sequence[OrderBy],
+    *,
+    reverse: bool,
+    offset: int,
+    size: int,
+    total: int | None,
 ) -> list[int]:
-    """Ids of a slice of ``parts`` together; ``order``: the key and the id.
+    """Ids of a slice of ``parts`` together in ``order``, whose last key is the id.
 
-    Beyond the half it counts from the other end: no page skips more than half of the rows. Several parts are
-    merged: each gives no more than the slice can need, in order, so that nothing is sorted.
+    With a ``total``, beyond the half it counts from the other end: no page skips more than half of the rows. Several
+    parts are merged: each gives no more than the slice can need, in order, so that nothing is sorted.
     """
-    from_end = offset > total // 2
+    from_end = total is not None and offset > total // 2
     if from_end:
+        assert total is not None
         offset = max(0, total - offset - size)
-
-    def ordering() -> list[OrderBy]:
-        made = [each.copy() for each in order]
-        if reverse != from_end:
-            for each in made:
-                each.reverse_ordering()
-        return made
-
-    key, pk = (cast("Any", each.expression).name for each in order)
-    first, *others = [rows.order_by(*ordering()).values_list(pk, key) for rows in parts]
+    first, *others = _named(parts, order, reverse=reverse != from_end)
     if others:
         last = offset + size
-        first = first[:last].union(*(rows[:last] for rows in others), all=True).order_by(*ordering())
-    ids = [row[0] for row in first[offset : offset + size]]
+        first = first[:last].union(*(rows[:last] for rows in others), all=True)
+        first = first.order_by(*_order(order, reverse=reverse != from_end))
+    ids = [row[-1] for row in first[offset : offset + size]]
     return ids[::-1] if from_end else ids
 
 
-def _rows(ids: Sequence[int], projects: Mapping[int, str]) -> list[dict[str, Any]]:
-    """The rows of the table in the order of ``ids``, with the names of the Flows that the person may see."""
-    rows = {row["id"]: row for row in Device.objects.filter(pk__in=ids).values(*COLUMNS)}
+def _all(parts: Sequence[QuerySet[Any]], order: Sequence[OrderBy], *, reverse: bool) -> Iterator[int]:
+    first, *others = _named(parts, order, reverse=reverse)
+    if others:
+        # The parts of a union may not be sorted by themselves without a limit.
+        first = first.order_by().union(*(rows.order_by() for rows in others), all=True)
+        first = first.order_by(*_order(order, reverse=reverse))
+    return (row[-1] for row in first.iterator(chunk_size=10_000))
+
+
+def rows_of(ids: Sequence[int], asked: Asked, projects: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The rows in the order of ``ids``, with the names of the Flows that the person may see and the values that are
+    columns. As many queries for a thousand as for two."""
+    more = [field for name, field in MORE_FIELDS.items() if name in asked.columns]
+    rows = {row["id"]: row for row in Device.objects.filter(pk__any_of=list(ids)).values(*COLUMNS, *more)}
     names: dict[int, list[str]] = {}
-    links = FlowLink.objects.filter(device_id__in=ids, flow__project_id__in=projects)
+    links = FlowLink.objects.filter(device_id__any_of=list(ids), flow__project_id__in=projects)
     for device_id, name in links.order_by("flow__name").values_list("device_id", "flow__name"):
         names.setdefault(device_id, []).append(name)
+    cells = values.read(ids, asked.value_columns)
     for row in rows.values():
         network = connectivity.by_slug(row["type__connectivity"])
         row["managed"] = row["type__category"] == Category.MANAGED
@@ -221,5 +405,14 @@ def _rows(ids: Sequence[int], projects: Mapping[int, str]) -> list[dict[str, Any
         row["project_name"] = projects.get(row["project_id"], "")
         row["flow_names"] = names.get(row["id"], [])
         row["flows_elsewhere"] = max(0, row["flow_count"] - len(row["flow_names"]))
+        row["values"] = cells.get(row["id"], {})
     # A device that goes away between two queries is left out.
     return [rows[pk] for pk in ids if pk in rows]
+
+
+MORE_FIELDS: Final = {
+    "health": "state__health",
+    "barcode": "barcode",
+    "description": "description",
+    "added": "created_at",
+}

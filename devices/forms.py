@@ -164,3 +164,28 @@ class LinkFlowForm(forms.Form):
     def flow(self) -> Flow | None:
         """The chosen Flow; None: ``new_flow`` names the one to make."""
         return self.flows.get(self.cleaned_data["flow"])
+
+
+class ViewForm(forms.Form):
+    """The name of a view of All Devices, and whom it is for; the Project is asked where there are several."""
+
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=60)
+    shared = forms.BooleanField(
+        label=gettext_lazy("For everybody in the Project"),
+        required=False,
+        help_text=gettext_lazy("Otherwise you alone have it."),
+    )
+
+    field_order = ["project", "name", "shared"]
+
+    def __init__(self, data: Any = None, *, projects: list[Project], **options: Any) -> None:
+        super().__init__(data, **options)
+        self.one_project = projects[0] if len(projects) == 1 else None
+        if self.one_project is None:
+            self.fields["project"] = ProjectField(projects)
+        self.order_fields(self.field_order)
+
+    @property
+    def project(self) -> Project:
+        """The chosen Project of a valid form."""
+        return self.one_project or self.cleaned_data["project"]

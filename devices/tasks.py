@@ -3,7 +3,10 @@
 from celery import shared_task
 from django.utils import timezone
 
-from . import network
+from . import network, values
+
+# A task ends after so many sets: others get their turn, and a killed one loses little.
+FILL_SETS = 10
 
 
 @shared_task
@@ -16,3 +19,18 @@ def sweep_network_tasks() -> None:
     """Ring again for work whose worker died or whose doorbell was lost."""
     for device_id in network.due(timezone.now()):
         run_network_task.apply_async(args=(device_id,))
+
+
+@shared_task
+def fill_value_column(column_id: int) -> None:
+    """Some sets of a column of values, and the next ones in a task of their own."""
+    if not values.fill(column_id, sets=FILL_SETS):
+        fill_value_column.apply_async(args=(column_id,))
+
+
+@shared_task
+def sweep_value_columns() -> None:
+    """Go on with columns whose worker died, and give up those that nobody asks for."""
+    for column_id in values.unfilled():
+        fill_value_column.apply_async(args=(column_id,))
+    values.give_up_unused(timezone.now())

@@ -37,6 +37,8 @@ ACTIONS: Final[Mapping[str, tuple[str, StrOrPromise]]] = {
     "downlink.requested": ("send", gettext_lazy("Instruction requested")),
     "downlink.cancelled": ("ban", gettext_lazy("Instruction cancelled")),
     "device.secret_renewed": ("key", gettext_lazy("New shared secret made")),
+    "twin.metadata_changed": ("tag", gettext_lazy("Metadata changed")),
+    "twin.desired_changed": ("adjustments", gettext_lazy("Desired values changed")),
 }
 KEYS: Final[Mapping[str, StrOrPromise]] = {
     "name": gettext_lazy("name"),
@@ -49,6 +51,8 @@ KEYS: Final[Mapping[str, StrOrPromise]] = {
     "wanted": pgettext_lazy("of a change", "wanted"),
     "reason": gettext_lazy("reason"),
 }
+# Their keys are people's own words.
+OWN_KEYS: Final = frozenset({"twin.metadata_changed", "twin.desired_changed"})
 # Numbers of rows say nothing to people; they stay in the record for programs.
 HIDDEN: Final = frozenset({"flow_id", "id"})
 
@@ -74,12 +78,10 @@ class Entry:
 def entry(row: AuditEntry) -> Entry:
     icon, text = ACTIONS.get(row.action, ("info-circle", row.action.replace(".", ": ").replace("_", " ")))
     keys = [*row.before, *(key for key in row.after if key not in row.before)]
-    return Entry(
-        icon=icon,
-        text=str(text),
-        who=_("the portal") if row.actor_label == SYSTEM else row.actor_label,
-        at=row.at,
-        changes=[
+    if row.action in OWN_KEYS:
+        changes = [Change(key, _plain(row.before.get(key)), _plain(row.after.get(key))) for key in keys]
+    else:
+        changes = [
             Change(
                 label=str(KEYS.get(key, key.replace("_", " "))),
                 before=_words(key, row.before.get(key)),
@@ -87,8 +89,18 @@ def entry(row: AuditEntry) -> Entry:
             )
             for key in keys
             if key not in HIDDEN and (row.before.get(key) or row.after.get(key))
-        ],
+        ]
+    return Entry(
+        icon=icon,
+        text=str(text),
+        who=_("the portal") if row.actor_label == SYSTEM else row.actor_label,
+        at=row.at,
+        changes=changes,
     )
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _words(key: str, value: Any) -> str:

@@ -2,13 +2,18 @@
 
 from django.urls import path
 
-from .views import all_devices, bulk, detail, flows, jobs, network, wizard
+from .views import all_devices, bulk, detail, export, flows, jobs, network, saved_views, wizard
 
 app_name = "devices"
 urlpatterns = [
     path("", all_devices.start, name="start"),
     path("devices/", all_devices.all_devices, name="list"),
     path("devices/add/", wizard.add, name="add"),
+    path("devices/views/add/", saved_views.keep, name="keep_view"),
+    path("devices/views/<int:view_id>/", saved_views.show, name="view"),
+    path("devices/views/<int:view_id>/edit/", saved_views.edit, name="edit_view"),
+    path("devices/export/", export.export, name="export"),
+    path("devices/export/devices.<slug:file_format>", export.download, name="download"),
     path("devices/bulk/<slug:action>/", bulk.bulk, name="bulk"),
     path("devices/jobs/", jobs.job_list, name="jobs"),
     path("devices/jobs/running/", jobs.running, name="running-jobs"),

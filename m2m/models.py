@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -41,7 +42,11 @@ class SimCard(models.Model):
         verbose_name = _("SIM card")
         verbose_name_plural = _("SIM cards")
         constraints = [models.CheckConstraint(condition=models.Q(status__in=SimStatus.values), name="sim_status_known")]
-        indexes = [models.Index(fields=["project", "iccid"], name="sim_by_project")]
+        indexes = [
+            models.Index(fields=["project", "iccid"], name="sim_by_project"),
+            GinIndex(OpClass("iccid", name="gin_trgm_ops"), name="sim_iccid_trigram"),
+            GinIndex(OpClass("msisdn", name="gin_trgm_ops"), name="sim_msisdn_trigram"),
+        ]
 
     def __str__(self) -> str:
         return self.iccid

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +16,9 @@ from devices.models import Device
 
 from . import forms, services
 from .models import M2mIdentity, SimCard, SimStatus
+
+# Fewer digits are in too many numbers to be meant.
+SHORTEST = 4
 
 
 class M2m(Connectivity):
@@ -43,6 +47,15 @@ class M2m(Connectivity):
                 {"label": _("Rate plan"), "kind": "text", "value": sim.rate_plan if sim else ""},
             ],
         )
+
+    def search(self, text: str, projects: Iterable[int], limit: int) -> list[int]:
+        """By ICCID and MSISDN; a phone number may be written with its plus."""
+        digits = text.removeprefix("+")
+        if len(digits) < SHORTEST or not digits.isdecimal():
+            return []
+        rows = SimCard.objects.filter(Q(iccid__contains=digits) | Q(msisdn__contains=digits))
+        rows = rows.filter(device__isnull=False, device__project_id__in=projects)
+        return list(rows.values_list("device_id", flat=True)[:limit])
 
     def register(self, device: Device) -> None:
         """Activate the SIM. The carrier inside answers at once; a real one is asked here."""

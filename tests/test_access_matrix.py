@@ -17,6 +17,7 @@ from django_scopes import scopes_disabled
 from accounts.access import SAFE, Access
 from accounts.checks import access_of, addresses, every_address_declares_its_access
 from accounts.models import Role
+from devices.models import SavedView
 from tests import factories
 from tests.cast import Cast
 
@@ -30,6 +31,7 @@ class Stage:
     def __init__(self, cast: Cast) -> None:
         self.flow = factories.flow(cast.project)
         self.device = factories.lora_device(cast.project, in_flow=self.flow)
+        self.view = SavedView.objects.create(project=cast.project, owner=cast.operator, name="View", shared=True)
         self.kinds = {
             "m2m": factories.m2m_device(cast.project, in_flow=self.flow),
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
@@ -43,10 +45,12 @@ class Stage:
             "flow_id": self.flow.pk,
             "job_id": self.job.pk,
             "action": "activate",
+            "view_id": self.view.pk,
             "number": 1,
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),
             "seq": 1,
             "page": 1,
+            "file_format": "csv",
         }
 
         def fill(match: re.Match[str]) -> str:

@@ -6,7 +6,9 @@ neither its middleware nor its threads.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
@@ -25,6 +27,12 @@ from ingest.views import ingestion  # noqa: E402
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 PAGE_THREADS = int(os.environ.get("THINGS_PAGE_THREADS", "4"))
 pages: ASGIApp = WSGIMiddleware(cast("Any", pages_wsgi), workers=PAGE_THREADS)  # type: ignore[assignment]
+# A file holds its thread for as long as it is taken: were they those of the pages, a few slow takers would stop all.
+DOWNLOADS = "/devices/export/devices."
+DOWNLOAD_THREADS = 2
+downloads: ASGIApp = WSGIMiddleware(cast("Any", pages_wsgi), workers=DOWNLOAD_THREADS)  # type: ignore[assignment]
+# Seconds without taking a byte after which nobody is thought to be there.
+PATIENCE_S = 120.0
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,6 +44,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await ingestion(scope, receive, send)
     elif scope["path"].startswith("/live/"):
         await live_stream(scope, receive, send)
+    elif scope["path"].startswith(DOWNLOADS):
+        await download(scope, receive, send)
     else:
         await page(scope, receive, send)
 
@@ -50,6 +60,52 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
         await send(message)
 
     await pages(scope, received, sent)
+
+
+async def download(scope: Scope, receive: Receive, send: Send) -> None:
+    """Django's answer as a file that is made while it is taken, and no longer: ``things.gone`` in the scope is set
+    when the taker has left or stands still. The answer is then left without its end, which no client takes for whole.
+    """
+    gone = scope["things.gone"] = threading.Event()
+    watching: asyncio.Future[None] | None = None
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def received() -> MutableMapping[str, Any]:
+        nonlocal watching
+        message = await receive()
+        if not message.get("more_body"):
+            watching = asyncio.ensure_future(left())
+        return message
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        if gone.is_set():
+            return
+        sending = asyncio.ensure_future(_sent(send, message))
+        waited: set[asyncio.Future[None]] = {sending} if watching is None else {sending, watching}
+        await asyncio.wait(waited, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+        else:
+            gone.set()
+            sending.cancel()
+        if watching is not None and watching.done():
+            gone.set()
+
+    # Django does not read the body of a GET, and only a read after the body tells that somebody has left.
+    if scope["method"] != "POST":
+        watching = asyncio.ensure_future(left())
+    try:
+        await downloads(scope, received, sent)
+    finally:
+        if watching is not None:
+            watching.cancel()
+
+
+async def _sent(send: Send, message: MutableMapping[str, Any]) -> None:
+    await send(message)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

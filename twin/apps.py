@@ -7,8 +7,11 @@ class TwinConfig(AppConfig):
     verbose_name = _("Device Twin")
 
     def ready(self) -> None:
-        from devices import tabs
+        from devices import bulk, tabs, values
 
-        from . import tab
+        from . import bulk as actions
+        from . import columns, tab
 
         tabs.register(tab.TAB)
+        bulk.register(actions.METADATA)
+        values.provide(columns.PROVIDER)

@@ -105,6 +105,28 @@ def reading(name: str, entry: Mapping[str, Any]) -> Reading:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property of the metadata. ``seen`` names this value of it: its moment as a form carries it."""
+
+    key: str
+    text: str
+    at: datetime | None
+    seen: str
+
+
+def properties(metadata: Mapping[str, Mapping[str, Any]]) -> list[Property]:
+    """Read ``Twin.metadata`` (key → ``{"v", "t"}``), by key. Never raises."""
+    return sorted((property_of(key, entry) for key, entry in metadata.items()), key=lambda one: one.key.lower())
+
+
+def property_of(key: str, entry: Mapping[str, Any] | None) -> Property:
+    """``entry`` None: a property that is not there; its ``seen`` is empty."""
+    entry = entry or {}
+    moment = entry.get("t")
+    return Property(key, str(entry.get("v", "")), _moment(moment), "" if moment is None else repr(moment))
+
+
 def tells_of_device(name: str) -> bool:
     """Whether the measurement belongs to the group Device: decided from its name alone."""
     return bool(DEVICE_PREFIX.match(name)) or any(word.lower() in DEVICE_WORDS for word in WORDS.findall(name))

@@ -1,17 +1,34 @@
-"""The only writer of the Device Twin: reported values, many devices in one statement (W2)."""
+"""The only writer of the Device Twin: reported, desired, metadata; many devices in one statement (W2, W3, W6).
+
+Whoever writes twins takes their rows in the order of the devices, and only then rows of DeviceState, whose count
+``out_of_sync`` follows the twin in the same transaction.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import orjson
-from django.db import connection
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django_scopes import scopes_disabled
 from psycopg.types.json import Jsonb
 
+from accounts.audit import actor_label
+from accounts.models import AuditEntry, User
 from codec.measurements import Measurement
+from devices import live
+from devices.capabilities import ALLOWED, Capability, NotAllowedForType
+from devices.models import Device
+
+from . import columns, content
+from .errors import ChangedMeanwhile, TwinFull
+from .models import Twin
 
 # One row version per device and batch. A value only replaces one that is not newer: messages may come late.
 MERGE = """
@@ -34,7 +51,51 @@ WHERE EXISTS (
         OR new.value <> twin.reported -> new.key
             AND (new.value ->> 't')::float8 >= (twin.reported -> new.key ->> 't')::float8
 )
-RETURNING device_id
+RETURNING device_id, desired <> '{}'
+"""
+
+# Equal as JSON: 21 and 21.0 are, 1 and true are not, arrays as a whole.
+COUNT_OUT_OF_SYNC = """
+WITH held AS (
+    SELECT device_id FROM devices_devicestate WHERE device_id = ANY(%(devices)s) ORDER BY device_id FOR NO KEY UPDATE
+), counted AS (
+    SELECT device_id, (
+        SELECT count(*) FROM jsonb_each(desired) AS wanted
+        WHERE reported -> wanted.key -> 'v' IS DISTINCT FROM wanted.value -> 'v'
+    ) AS number
+    FROM twin_twin JOIN held USING (device_id)
+)
+UPDATE devices_devicestate AS state SET out_of_sync = counted.number
+FROM counted
+WHERE state.device_id = counted.device_id AND state.out_of_sync <> counted.number
+"""
+
+# Twins that are not there yet, so that their rows can be held.
+PREPARE = """
+INSERT INTO twin_twin (device_id, reported, version)
+SELECT id, '{}', 0 FROM unnest(%s::bigint[]) AS id ORDER BY id
+ON CONFLICT DO NOTHING
+"""
+
+# A key gets a new entry only where its value differs, or ``again`` says that the moment alone is news.
+CHANGE = """
+WITH held AS (
+    SELECT device_id, {part} AS before FROM twin_twin
+    WHERE device_id = ANY(%(devices)s) ORDER BY device_id FOR NO KEY UPDATE
+), made AS (
+    SELECT device_id, before, (before - %(gone)s::text[]) || (
+        SELECT coalesce(jsonb_object_agg(new.key, new.value), '{{}}') FROM jsonb_each(%(entries)s) AS new
+        WHERE %(again)s OR before -> new.key -> 'v' IS DISTINCT FROM new.value -> 'v'
+    ) AS after
+    FROM held
+)
+UPDATE twin_twin AS twin SET {part} = after, version = version + 1, updated_at = %(now)s
+FROM made
+WHERE twin.device_id = made.device_id AND after <> before
+RETURNING twin.device_id,
+    (SELECT count(*) FROM jsonb_object_keys(after)) > %(most_keys)s OR octet_length(after::text) > %(most_bytes)s,
+    (SELECT jsonb_agg(jsonb_build_array(name, before -> name -> 'v', after -> name -> 'v') ORDER BY name)
+        FROM unnest(%(names)s::text[]) AS name WHERE before -> name IS DISTINCT FROM after -> name)
 """
 
 
@@ -64,7 +125,8 @@ def newest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Any]]:
 def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -> set[int]:
     """Merge the measurements of the devices into their twins; gives the devices whose twin changed.
 
-    One statement for the batch. Doing it again changes nothing: a value of the same moment and content is none.
+    One statement for the batch, one for the columns that people search, and one more where a changed twin has desired
+    values. Call it in a transaction. Doing it again changes nothing: a value of the same moment and content is none.
     """
     devices = sorted(device_id for device_id, measurements in batch.items() if measurements)
     if not devices:
@@ -72,4 +134,150 @@ def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -
     values = [Jsonb(newest(batch[device_id]), dumps=orjson.dumps) for device_id in devices]
     with connection.cursor() as cursor:
         cursor.execute(MERGE, {"now": now, "devices": devices, "values": values})
-        return {row[0] for row in cursor.fetchall()}
+        changed = dict(cursor.fetchall())
+    _count_out_of_sync([device_id for device_id, has_desired in changed.items() if has_desired])
+    columns.follow(sorted(changed))
+    return set(changed)
+
+
+def _count_out_of_sync(device_ids: Sequence[int]) -> None:
+    """Bring DeviceState up to date with twins whose rows this transaction holds."""
+    if device_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(COUNT_OUT_OF_SYNC, {"devices": list(device_ids)})
+
+
+class Part(NamedTuple):
+    """A part of the twin that people write. ``again``: the same value once more is a change, for its moment is."""
+
+    column: str
+    capability: Capability
+    action: str
+    again: bool
+
+
+METADATA: Final = Part("metadata", Capability.TWIN_METADATA, "twin.metadata_changed", again=False)
+DESIRED: Final = Part("desired", Capability.TWIN_DESIRED, "twin.desired_changed", again=True)
+
+
+def set_metadata(
+    device_ids: Iterable[int], changes: Mapping[str, str | None], *, actor: User | None, now: datetime | None = None
+) -> set[int]:
+    """Set and (None) remove metadata of the devices; gives those whose metadata changed. A text that stands there
+    already is no change. Raises TwinRefused, TwinFull (nothing is changed then), NotAllowedForType."""
+    content.check_texts(changes)
+    return _change(METADATA, device_ids, changes, actor, now or timezone.now())
+
+
+def set_desired(
+    device_ids: Iterable[int], changes: Mapping[str, Any], *, actor: User | None, now: datetime | None = None
+) -> set[int]:
+    """Set and (None) remove desired values, JSON, of the devices; gives those whose twin changed. It sends nothing.
+
+    The same value again is a new request with its own moment. Raises TwinRefused, TwinFull, NotAllowedForType.
+    """
+    content.check_values(changes)
+    with transaction.atomic():
+        changed = _change(DESIRED, device_ids, changes, actor, now or timezone.now())
+        _count_out_of_sync(sorted(changed))
+    return changed
+
+
+@transaction.atomic
+def edit_metadata(
+    *,
+    device: Device,
+    key: str,
+    text: str | None,
+    seen: float | None,
+    actor: User | None,
+    now: datetime | None = None,
+) -> bool:
+    """Set or (None) remove one property as a person saw it: ``seen`` is the moment (``"t"``) of the value that was
+    shown, None for a property that was not there. True where it changed.
+
+    Raises ChangedMeanwhile where another value stands there now, and what :func:`set_metadata` raises.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(PREPARE, [[device.pk]])
+    rows = Twin.objects.select_for_update(no_key=True).filter(device=device)
+    held = (rows.values_list("metadata", flat=True).first() or {}).get(key)
+    there = held["v"] if held else None
+    if there != text and (held["t"] if held else None) != seen:
+        raise ChangedMeanwhile(held)
+    return bool(set_metadata([device.pk], {key: text}, actor=actor, now=now))
+
+
+@transaction.atomic
+def _change(
+    part: Part, device_ids: Iterable[int], changes: Mapping[str, Any], actor: User | None, now: datetime
+) -> set[int]:
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    devices = _allowed(part.capability, device_ids)
+    if not devices or not changes:
+        return set()
+    ids = sorted(devices)
+    values: dict[str, Any] = {
+        "devices": ids,
+        "names": list(changes),
+        "gone": [key for key in changes if key not in wanted],
+        "entries": Jsonb({key: {"v": value, "t": now.timestamp()} for key, value in wanted.items()}),
+        "again": part.again,
+        "now": now,
+        "most_keys": content.MOST_KEYS,
+        "most_bytes": content.MOST_BYTES,
+    }
+    with connection.cursor() as cursor:
+        if wanted:
+            cursor.execute(PREPARE, [ids])
+        cursor.execute(CHANGE.format(part=part.column), values)
+        rows = cursor.fetchall()
+    full = {device_id for device_id, too_much, _changed in rows if too_much}
+    if full:
+        raise TwinFull(
+            _("A device has at most %(keys)d properties and %(size)d KB of them.")
+            % {"keys": content.MOST_KEYS, "size": content.MOST_BYTES // 1024},
+            full,
+        )
+    _record(part.action, devices, {device_id: json.loads(changed) for device_id, _full, changed in rows}, actor, now)
+    changed = sorted(device_id for device_id, *_rest in rows)
+    columns.follow(changed, removed=bool(values["gone"]))
+    if changed:
+        transaction.on_commit(lambda: live.publish((device_id, ("twin",)) for device_id in changed))
+    return set(changed)
+
+
+def _allowed(capability: Capability, device_ids: Iterable[int]) -> dict[int, tuple[int, str]]:
+    """By id the Project and name of the devices that are still there. Raises NotAllowedForType (T3)."""
+    with scopes_disabled():
+        rows = list(
+            Device.objects.filter(pk__in=set(device_ids)).values_list("pk", "project_id", "name", "type__category")
+        )
+    if any(category not in ALLOWED[capability] for *_rest, category in rows):
+        raise NotAllowedForType(capability)
+    return {pk: (project_id, name) for pk, project_id, name, _category in rows}
+
+
+def _record(
+    action: str,
+    devices: Mapping[int, tuple[int, str]],
+    changed: Mapping[int, list[tuple[str, Any, Any]]],
+    actor: User | None,
+    now: datetime,
+) -> None:
+    """One audit entry per device, in one insert. ``changed``: by device (key, value before, value after); a value
+    that is None was not or is no more there."""
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            project_id=devices[device_id][0],
+            at=now,
+            actor=actor,
+            actor_label=actor_label(actor),
+            action=action,
+            target=devices[device_id][1][:200],
+            device_id=device_id,
+            before={key: before for key, before, _after in values if before is not None},
+            after={key: after for key, _before, after in values if after is not None},
+        )
+        for device_id, values in sorted(changed.items())
+    )

@@ -181,20 +181,35 @@ class Device(models.Model):
             models.Index(fields=["identifier"], name="device_identifier"),
             GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="device_name_trigram"),
             GinIndex(OpClass("identifier", name="gin_trgm_ops"), name="device_identifier_trigram"),
+            GinIndex(OpClass(Upper("barcode"), name="gin_trgm_ops"), name="device_barcode_trigram"),
+            models.Index(fields=["project", "created_at", "id"], name="device_by_added"),
         ]
 
     def __str__(self) -> str:
         return self.name
 
 
+class Health(models.IntegerChoices):
+    """How the device's last message came in, worst last. Who knows the network judges it, as messages arrive."""
+
+    UNKNOWN = 0, _("Not known yet")
+    GOOD = 1, _("Good")
+    ATTENTION = 2, _("Needs attention")
+    PROBLEM = 3, _("Problem")
+
+
 class DeviceState(models.Model):
-    """What changes with every message, narrow and apart from the searched table (it would cost four times)."""
+    """What changes with every message, narrow and apart from the searched table (it would cost four times).
+
+    ``out_of_sync``: how many desired values the device has not reported; written by ``twin.services`` alone."""
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="state")
     project_id = models.BigIntegerField(_("Project"))
     last_message_at = models.DateTimeField(_("last message"), null=True)
     previous_message_at = models.DateTimeField(_("message before"), null=True)
     messages = models.BigIntegerField(_("messages"), default=0)
+    out_of_sync = models.PositiveSmallIntegerField(_("out of sync"), default=0, db_default=0)
+    health = models.PositiveSmallIntegerField(_("health"), choices=Health.choices, default=0, db_default=0)
 
     class Meta:
         verbose_name = _("device state")
@@ -205,7 +220,15 @@ class DeviceState(models.Model):
                 models.F("last_message_at").desc(nulls_last=True),
                 "device_id",
                 name="state_by_last_message",
-            )
+            ),
+            models.Index(
+                fields=["project_id", "device_id"], condition=models.Q(out_of_sync__gt=0), name="state_out_of_sync"
+            ),
+            models.Index(
+                fields=["project_id", "health", "device_id"],
+                condition=models.Q(health__gt=Health.GOOD),
+                name="state_unwell",
+            ),
         ]
 
     def __str__(self) -> str:

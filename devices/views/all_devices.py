@@ -1,31 +1,30 @@
-"""All Devices (D1, D2, D3): a table that is searched, sorted and paged; its state is the address."""
+"""All Devices (D1–D4, D11): a table that is searched, filtered, sorted, paged and chosen from; its state is the
+address."""
 
 from __future__ import annotations
 
-from django.http import HttpResponse, QueryDict
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
-from common.htmx import page
-from devices.filters import Asked, DevicePage, device_page
+from common.htmx import page, wants_partial
+from common.templatetags.portal import managed
+from devices import cells, saved_views
+from devices.asked import Asked
+from devices.chips import chips, columns_panel, filter_panel
+from devices.filters import MATCHES, DevicePage, all_matching, device_page
 
 # Page numbers shown on either side of the present one.
 AROUND = 2
-# The columns in their order: key to sort by, head, class.
-COLUMNS = [
-    ("name", gettext_lazy("Name"), ""),
-    ("type", gettext_lazy("Type"), ""),
-    ("identifier", gettext_lazy("Identifier"), ""),
-    ("processing", gettext_lazy("Processing"), ""),
-    ("connection", gettext_lazy("Connectivity"), ""),
-    ("last_message", gettext_lazy("Last message"), ""),
-    ("project", gettext_lazy("Project"), ""),
-    ("flows", gettext_lazy("Flows"), "right"),
-]
+PANELS = {"filter": filter_panel, "columns": columns_panel}
 
 
 @in_projects()
@@ -36,36 +35,75 @@ def start(request: PersonRequest) -> HttpResponse:
 
 @in_projects()
 def all_devices(request: PersonRequest) -> HttpResponse:
+    """``panel`` (filter, columns) opens one under the tools, ``select`` (page, all) chooses rows; neither belongs to
+    what the address asks for."""
     projects = {project.pk: project.name for project in request.person.projects}
     asked = Asked.parse(request.GET, projects)
     found = device_page(asked, projects)
+    panel = request.GET.get("panel", "")
+    shown = cells.columns(asked, found.rows)
+    lock = managed(template.Context({"operator_name": settings.OPERATOR_NAME}))
+    for row in found.rows:
+        row["cells"] = cells.cells(row, shown, lock)
     context = {
         "nav": "devices",
+        "asked": asked,
         "found": found,
-        "summary": summary(found, searched=bool(asked.query)),
+        "summary": summary(found, searched=asked.filtered),
         "query": asked.query,
-        "sort": asked.sort,
-        "columns": COLUMNS,
-        "project": asked.project,
-        "kept": {"sort": request.GET.get("sort", ""), "project": asked.project or ""},
-        "numbers": numbers(request.GET, found),
-        "previous_url": address(request.GET, page=found.number - 1) if found.number > 1 else "",
-        "next_url": address(request.GET, page=found.number + 1) if found.number < found.pages else "",
-        "chips": chips(request.GET, projects, asked.project),
+        "columns": [(column, *heading(asked, column)) for column in shown],
+        "pairs": [(name, value) for name, value in asked.pairs() if name not in {"q", "page"}],
+        "address": asked.address(),
+        "numbers": numbers(asked, found),
+        "previous_url": asked.address(page=found.number - 1) if found.number > 1 else "",
+        "next_url": asked.address(page=found.number + 1) if found.number < found.pages else "",
+        "chips": chips(asked, projects),
+        "bare_url": asked.address(**NOTHING),
+        "panel": panel if panel in PANELS else "",
+        "offer": PANELS[panel](asked, projects) if panel in PANELS else {},
+        "views": saved_views.menu(request, asked),
         "may_add": bool(request.person.projects_with(Role.OPERATOR)),
     }
-    return page(request, "devices/list.html", context, partial="device-list")
+    context |= chosen(request, asked, found, projects)
+    response = page(request, "devices/list.html", context, partial="device-list")
+    if wants_partial(request):
+        # The one spelling of what a form asked for; a choice of rows is no place to come back to.
+        response["HX-Push-Url"] = "false" if "select" in request.GET else f"{request.path}{asked.address()}"
+    return response
 
 
-def address(query: QueryDict, **changes: object) -> str:
-    """The same list with something changed; "" drops the key."""
-    data = query.copy()
-    for key, value in changes.items():
-        if value == "":
-            data.pop(key, None)
-        else:
-            data[key] = str(value)
-    return f"?{data.urlencode()}"
+# Nothing left out: the same columns and sort without search and filters.
+NOTHING: dict[str, Any] = {
+    "query": "", "projects": (), "types": (), "connectivity": (), "processing": (), "connection": (), "flows": (),
+    "silent": "", "out_of_sync": False, "health": (), "where": (), "page": 1,
+}  # fmt: skip
+
+
+def chosen(request: PersonRequest, asked: Asked, found: DevicePage, projects: dict[int, str]) -> dict[str, Any]:
+    """The choice of rows and the actions for them; none for those who only look."""
+    if not request.can_change or not found.rows:
+        return {"actions": []}
+    select = request.GET.get("select", "")
+    everything = found.found
+    if select == "all" and found.more:
+        everything = all_matching(asked, projects).count()
+    return {
+        "actions": [],
+        "select": select,
+        "everything": everything,
+        "everything_known": select == "all" or not found.more,
+        "matches": number_format(MATCHES, force_grouping=True),
+        "select_page_url": f"{asked.address()}&select=page",
+        "select_all_url": f"{asked.address()}&select=all",
+    }
+
+
+def heading(asked: Asked, column: cells.Column) -> tuple[str, str]:
+    """The present order by the column ("ascending", "descending", "none"), and the address of the next one (D3)."""
+    if not column.sortable:
+        return "", ""
+    order = {column.key: "ascending", f"-{column.key}": "descending"}.get(asked.sort, "none")
+    return order, asked.address(page=1, sort=f"-{column.key}" if order == "ascending" else column.key)
 
 
 def summary(found: DevicePage, *, searched: bool) -> str:
@@ -77,17 +115,13 @@ def summary(found: DevicePage, *, searched: bool) -> str:
             return _("%(first)s–%(last)s of %(total)s devices") % figures
         return ngettext("%(total)s device", "%(total)s devices", found.total) % figures
     if found.more:
-        text = _(
-            "%(first)s–%(last)s of the first %(found)s that match, out of %(total)s devices. "
-            "Type more to narrow it down."
-        )
-        return text % figures
+        return _("%(first)s–%(last)s of more than %(found)s found, out of %(total)s devices") % figures
     if found.pages > 1:
         return _("%(first)s–%(last)s of %(found)s found, out of %(total)s devices") % figures
     return ngettext("%(found)s of %(total)s device", "%(found)s of %(total)s devices", found.total) % figures
 
 
-def numbers(query: QueryDict, found: DevicePage) -> list[tuple[int, str]]:
+def numbers(asked: Asked, found: DevicePage) -> list[tuple[int, str]]:
     """The pages to go to: first, last and those around this one; number 0 stands for a gap."""
     near = range(max(1, found.number - AROUND), min(found.pages, found.number + AROUND) + 1)
     wanted = sorted({1, found.pages, *near})
@@ -95,13 +129,5 @@ def numbers(query: QueryDict, found: DevicePage) -> list[tuple[int, str]]:
     for number in wanted:
         if links and number - links[-1][0] > 1:
             links.append((0, ""))
-        links.append((number, address(query, page=number)))
+        links.append((number, asked.address(page=number)))
     return links
-
-
-def chips(query: QueryDict, projects: dict[int, str], chosen: int | None) -> list[tuple[str, str, bool]]:
-    """(name, address, chosen) per Project, "all" first; none where there is nothing to choose."""
-    if len(projects) < 2:
-        return []
-    every = [("", address(query, project="", page=""), chosen is None)]
-    return every + [(name, address(query, project=pk, page=""), pk == chosen) for pk, name in projects.items()]

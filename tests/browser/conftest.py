@@ -78,8 +78,9 @@ def portal(chromium: str) -> Iterator[Portal]:
     assert up.wait(30) == 0, (home / "up.log").read_text()[-2000:]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    """Ends with its module: Playwright keeps an event loop running, in which tests that start one cannot run."""
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
         yield (found := playwright.chromium.launch(executable_path=chromium, args=options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from a2wsgi import WSGIMiddleware
 from django.conf import settings
 from django.db import connection
 
@@ -35,7 +37,8 @@ from tests.ingest.conftest import (
     thingpark_network,
 )
 from tests.processes import database_url, kill, running, wait_for
-from things_portal.asgi import application
+from things_portal import asgi
+from things_portal.asgi import DOWNLOAD_THREADS, PAGE_THREADS, application
 
 __all__ = ["fresh_stores"]
 DEV_EUI = "0059AC000017338B"
@@ -70,6 +73,15 @@ class Server:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    @contextlib.contextmanager
+    def slow(self) -> Iterator[socket.socket]:
+        """A line on which little comes in before it is read."""
+        with socket.socket() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            line.settimeout(20)
+            line.connect(("127.0.0.1", self.port))
+            yield line
 
     def talk(self, request: bytes) -> tuple[int, bytes]:
         """Send the bytes as they are; (status, body) of the answer."""
@@ -132,6 +144,103 @@ def test_large_message_is_refused_before_it_is_sent(server: Server) -> None:
     head = f"POST {M2M} HTTP/1.1\r\nHost: m.m\r\nContent-Length: {settings.INGEST_MAX_BODY + 1}\r\n\r\n"
     status, body = server.talk(head.encode())
     assert (status, json.loads(body)["code"]) == (413, "too-large")
+
+
+def endless(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+    """A file that ends only when it is told that nobody takes it."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH", 0)))
+    start_response("200 OK", [])
+    while not environ["asgi.scope"]["things.gone"].is_set():
+        yield body or b"x"
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_download_ends_when_its_taker_has_left_or_stands_still(
+    method: str, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "downloads", WSGIMiddleware(endless, workers=1))
+    monkeypatch.setattr(asgi, "PATIENCE_S", 0.05)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": f"{asgi.DOWNLOADS}csv",
+        "query_string": b"",
+        "headers": [(b"content-length", b"2")] if method == "POST" else [],
+    }
+    sent: list[Any] = []
+
+    async def talk() -> None:
+        taken, never = asyncio.Event(), asyncio.Event()
+        messages = [{"type": "http.request", "body": b"ab", "more_body": False}]
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop()
+            await (never if stays else taken).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) > 3:
+                taken.set()
+                await never.wait()
+
+        await asyncio.wait_for(application(scope, receive, send), 10)
+
+    asyncio.run(talk())
+    assert sent[1]["body"] == (b"ab" if method == "POST" else b"x")
+    assert len(sent) == 4
+    assert all(message["more_body"] for message in sent[1:]), "no client may take it for whole"
+
+
+class TestDownloads:
+    """Files that are made while they are taken (D4), to clients that take them slowly or not at all."""
+
+    pytestmark = stack
+
+    def request(self, cast: Cast) -> bytes:
+        cookie = cast.client(cast.viewer).cookies[settings.SESSION_COOKIE_NAME].value
+        path, name = "/devices/export/devices.csv?columns=all", settings.SESSION_COOKIE_NAME
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Cookie: {name}={cookie}", "", ""]
+        return "\r\n".join(lines).encode()
+
+    def test_those_who_take_nothing_hold_up_neither_the_pages_nor_when_they_leave_others(
+        self, cast: Cast, server: Server
+    ) -> None:
+        """A file larger than the buffers between, asked for by as many as there are threads for pages."""
+        factories.device(cast.project, name="D0", description="x" * 1000)
+        with connection.cursor() as cursor:
+            cursor.execute(COPIES, [8000])
+        request = self.request(cast)
+        with contextlib.ExitStack() as stalled:
+            for number in range(PAGE_THREADS):
+                line = stalled.enter_context(server.slow())
+                line.sendall(request)
+                if number < DOWNLOAD_THREADS:
+                    assert b" 200 OK" in line.recv(1024)
+            for _ in range(20):
+                assert server.talk(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+        with server.connect() as line:
+            line.sendall(request)
+            whole = b"".join(iter(lambda: line.recv(65536), b""))
+        assert whole.count(b"x" * 1000) > 7000
+        assert whole.count(b"Greenhouses") == 8001
+        assert whole.endswith(b"\r\n0\r\n\r\n")
+        log = server.log.read_bytes()
+        assert b"Traceback" not in log
+        # The server says so for each chunk that it can hand to nobody; here there are over a hundred.
+        assert log.count(b"transport error") < 20
+
+
+# The one device there is, again and again.
+COPIES = """
+INSERT INTO devices_device (project_id, type_id, name, barcode, description, identifier, processing_status,
+    connection_status, connection_reason, flow_count, created_at)
+SELECT project_id, type_id, 'D' || n, '', description, '', processing_status, connection_status, '', 0, created_at
+FROM devices_device, generate_series(1, %s) AS n
+"""
 
 
 class TestMessages:

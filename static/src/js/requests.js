@@ -49,9 +49,9 @@
       event.stopImmediatePropagation();
       return;
     }
-    // An htmx form is freed by afterRequest; a plain POST by the page that comes. GET forms may be sent again.
+    // An htmx form is freed by afterRequest; a plain POST by the page that comes. GET forms and downloads may be sent again.
     const isHtmx = form.matches("[hx-post], [hx-put], [hx-patch], [hx-delete]");
-    if (!isHtmx && form.method === "post") setTimeout(() => event.defaultPrevented || busy(form, true));
+    if (!isHtmx && form.method === "post" && !form.hasAttribute("data-download")) setTimeout(() => event.defaultPrevented || busy(form, true));
   });
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.target.matches("form") && event.detail.requestConfig.verb !== "get") busy(event.target, true);

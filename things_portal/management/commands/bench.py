@@ -23,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import intake, load, pages
+from things_portal.bench import fleet, intake, load, pages
 
 
 class Command(BaseCommand):
@@ -33,6 +33,8 @@ class Command(BaseCommand):
         parser.add_argument("--devices", type=int, default=100_000)
         parser.add_argument("--frames", type=int, default=10_000_000)
         parser.add_argument("--messages", type=int, default=20_000)
+        parser.add_argument("--fleet", type=int, default=1_000_000)
+        parser.add_argument("--only", choices=["pages", "fleet", "intake"], help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with scopes_disabled():
@@ -43,10 +45,22 @@ class Command(BaseCommand):
         seconds = load.prepare(size)
         if seconds:
             self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
+        only = options["only"]
+        if only in {None, "fleet"}:
+            seconds = fleet.prepare(options["fleet"])
+            if seconds:
+                self.stdout.write(f"loaded a fleet of {options['fleet']:,} devices in {seconds:.0f} s")
+            seconds = fleet.index_values()
+            if seconds:
+                self.stdout.write(f"indexed two values of them in {seconds:.0f} s")
         self.machine()
         with stack() as port:
-            self.pages(port)
-            self.intake(port, options["messages"])
+            if only in {None, "pages"}:
+                self.pages(port)
+            if only in {None, "fleet"}:
+                self.fleet(port)
+            if only in {None, "intake"}:
+                self.intake(port, options["messages"])
 
     def machine(self) -> None:
         with connection.cursor() as cursor:
@@ -74,6 +88,13 @@ class Command(BaseCommand):
             "Device page": f"/devices/{hot}/device/",
             "Device Twin": f"/devices/{hot}/twin/",
         }
+        self.measure(port, person, paths)
+
+    def fleet(self, port: int) -> None:
+        self.stdout.write("\nAll Devices of the fleet")
+        self.measure(port, User.objects.get(email=fleet.OPERATOR), fleet.paths())
+
+    def measure(self, port: int, person: User, paths: dict[str, str]) -> None:
         self.stdout.write(
             f"{'page, over HTTP, 1 connection':38}{'p50 ms':>9}{'p95 ms':>9}{'SQL ms':>9}{'p50/SQL':>9}{'queries':>9}"
         )
