@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from django.db.models import QuerySet
 from django.http import QueryDict
@@ -20,6 +21,7 @@ from django.utils.translation import ngettext
 from accounts.models import User
 
 from . import bulk, jobs
+from .export.writers import Head, Row, csv_stream
 from .models import Device, Job, JobItem, JobState, Outcome
 
 PAGE_SIZE: Final = 50
@@ -28,8 +30,8 @@ MOST_COUNTED: Final = 10_000
 # Running jobs that All Devices tells of.
 MOST_RUNNING: Final = 3
 COLUMNS: Final = ("number", "device_id", "label", "identifier", "outcome", "reason", "at")
-# A cell that starts so would be a formula in a spreadsheet.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# Items that the report reads at a time: no query stays open while somebody takes the file.
+CHUNK: Final = 2000
 
 
 def title(job: Job) -> str:
@@ -168,32 +170,27 @@ def running_jobs(person: User, projects: Iterable[int]) -> list[Job]:
     return list(jobs.visible(projects).filter(created_by=person, state=JobState.RUNNING)[:MOST_RUNNING])
 
 
-class _Line:
-    """What a csv writer writes to: gives the line back."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def csv_lines(job: Job, outcome: str, zone: tzinfo) -> Iterator[str]:
-    """The report, line by line, in the language of the call and with the times of ``zone`` (ISO 8601).
-
-    Every cell is in quotes, so that separators of any spreadsheet stay inside; the mark in front says UTF-8 to them.
-    """
+def report(job: Job, outcome: str, zone: ZoneInfo) -> Iterator[bytes]:
+    """What became of each device as CSV, in chunks, in the language of this call and with the times of ``zone``."""
     words = {value: str(label) for value, label in Outcome.choices}
-    heads = [_("No."), _("Name"), _("Identifier"), _("Outcome"), _("Reason"), _("When")]
+    heads = [
+        Head("number", _("No.")),
+        Head("name", _("Name")),
+        Head("identifier", _("Identifier")),
+        Head("outcome", _("Outcome")),
+        Head("reason", _("Reason")),
+        Head("at", _("When"), moment=True),
+    ]
 
-    def lines() -> Iterator[str]:
-        writer = csv.writer(_Line(), quoting=csv.QUOTE_ALL)
-        yield "\N{ZERO WIDTH NO-BREAK SPACE}" + writer.writerow(heads)
-        for row in _items(job, outcome).order_by("number").iterator(chunk_size=2000):
-            at = row["at"].astimezone(zone).isoformat(timespec="seconds") if row["at"] else ""
-            texts = (row["label"], row["identifier"], words[row["outcome"]], row["reason"], at)
-            yield writer.writerow([row["number"], *map(harmless, texts)])
+    def rows() -> Iterator[Row]:
+        items, last = _items(job, outcome).order_by("number"), 0
+        while chunk := list(items.filter(number__gt=last)[:CHUNK]):
+            for item in chunk:
+                yield (
+                    item["number"], item["label"], item["identifier"], words[item["outcome"]], item["reason"],
+                    item["at"],
+                )  # fmt: skip
+            last = chunk[-1]["number"]
 
-    return lines()
-
-
-def harmless(text: str) -> str:
-    """The text as a spreadsheet takes it for a text."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    # Everything in quotes: a spreadsheet that separates by semicolons must not find a new cell within a text.
+    return csv_stream(heads, rows(), zone, quoting=csv.QUOTE_ALL)

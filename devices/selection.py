@@ -1,4 +1,4 @@
-"""Which devices a bulk action is for (D4): ticked rows, or all that match the search of All Devices.
+"""Which devices a bulk action is for (D4): ticked rows, or all that match an address of All Devices.
 
 What a browser sends is a wish: ids outside the person's Projects and nonsense are as if they were not there.
 """
@@ -18,13 +18,13 @@ from django.utils.translation import ngettext
 
 from accounts.access import Person
 
-from . import filters
+from .asked import Asked
+from .chips import chips
+from .filters import all_matching
 from .models import Device
 
 # More rows than this are not on one page: whoever wants more asks for all that match.
 MOST_IDS: Final = 1000
-# The canonical query of a list is far shorter; a longer one is made up.
-LONGEST_QUERY: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class Selection:
     def parse(cls, data: QueryDict, person: Person) -> Selection:
         """From the fields of the list: ``device`` (repeated), or ``all=1`` with ``query`` and ``count``.
 
-        One query for ticked rows; none for all that match.
+        ``query`` is the list's address after the path. One query for ticked rows; for all that match, those that put
+        its filters into words.
         """
-        query = QueryDict(data.get("query", "")[:LONGEST_QUERY].replace("\x00", ""))
-        kept = [("query", query.urlencode())] if query else []
-        back = f"{reverse('devices:list')}{f'?{query.urlencode()}' if query else ''}"
+        projects = {project.pk: project.name for project in person.projects}
+        asked = Asked.parse(QueryDict(data.get("query", "").removeprefix("?")), projects)
+        kept = [("query", asked.address())]
+        back = reverse("devices:list") + asked.address().removesuffix("?")
         if data.get("all") == "1":
             seen = _number(data.get("count", ""))
             fields = [("all", "1"), *kept, *([("count", str(seen))] if seen is not None else [])]
-            projects = {project.pk: project.name for project in person.projects}
-            asked = filters.Asked.parse(query, projects)
-            return cls(filters.all_matching(asked, projects), _description(asked, projects), fields, back, seen=seen)
-        ids = _ids(data.getlist("device"))
+            return cls(all_matching(asked, projects), _in_words(asked, projects), fields, back, seen=seen)
+        ids = _there(data.getlist("device"))
         fields = [*(("device", str(pk)) for pk in ids), *kept]
         text = ngettext("%(number)s chosen device", "%(number)s chosen devices", len(ids))
         description = text % {"number": number_format(len(ids), force_grouping=True)}
@@ -65,22 +65,17 @@ class Selection:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdecimal() and len(text) < 12 else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
 
 
-def _ids(given: Iterable[str]) -> list[int]:
-    """Those that are there for this person, in order."""
-    wanted = {int(text) for text in given if text.isdecimal() and len(text) < 19}
-    return sorted(Device.objects.filter(pk__in=sorted(wanted)[:MOST_IDS]).values_list("pk", flat=True))
+def _there(given: Iterable[str]) -> list[int]:
+    """The ids that are there for this person, in order."""
+    wanted = {int(text) for text in given if text.isascii() and text.isdecimal() and len(text) < 19}
+    return sorted(Device.objects.filter(pk__any_of=sorted(wanted)[:MOST_IDS]).values_list("pk", flat=True))
 
 
-def _description(asked: filters.Asked, projects: Mapping[int, str]) -> str:
-    """What "all that match" means, in words."""
-    words = {"query": asked.query, "project": projects.get(asked.project or 0, "")}
-    if asked.query and asked.project:
-        return _("all devices of %(project)s that match “%(query)s”") % words
-    if asked.query:
-        return _("all devices that match “%(query)s”") % words
-    if asked.project:
-        return _("all devices of %(project)s") % words
-    return _("all devices")
+def _in_words(asked: Asked, projects: Mapping[int, str]) -> str:
+    """What "all that match" means: the search, and the filters as their chips say them."""
+    text = _("all devices that match “%(query)s”") % {"query": asked.query} if asked.query else _("all devices")
+    filters = "; ".join(f"{chip.name}: {chip.value}" for chip in chips(asked, projects))
+    return f"{text} ({filters})" if filters else text

@@ -22,6 +22,7 @@ from common.htmx import page
 from devices import bulk as registry
 from devices import jobs
 from devices.bulk import ActionForm, BulkAction
+from devices.errors import DeviceError
 from devices.models import Job
 from devices.selection import Selection
 
@@ -155,6 +156,8 @@ def start(request: PersonRequest, question: Question) -> HttpResponse:
     except jobs.SelectionChanged as error:
         again = Question.of(request, question.action, question.selection)
         return asking(request, again, status=409, problem=changed(agreed, error.found))
+    except DeviceError as error:
+        return asking(request, question, status=409, problem=str(error))
     return redirect("devices:job", job_id=job.pk)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -19,9 +20,11 @@ from common.htmx import page, wants_partial
 from common.states import StateConflict
 from devices import job_report, jobs
 from devices.access import job_view
+from devices.errors import DeviceError
 from devices.models import Job, JobState
 
 from .bulk import uuid_of
+from .export import until_gone
 
 JOBS_PER_PAGE = 50
 JOB = "devices/job.html"
@@ -102,8 +105,8 @@ def item_context(job: Job, asked: job_report.Asked) -> dict[str, Any]:
 def report(request: PersonRequest, job: Job) -> StreamingHttpResponse:
     """What became of each device, as CSV; with ``outcome`` only those."""
     asked = job_report.Asked.parse(request.GET)
-    lines = job_report.csv_lines(job, asked.outcome, timezone.get_current_timezone())
-    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    chunks = job_report.report(job, asked.outcome, ZoneInfo(request.user.time_zone))
+    response = StreamingHttpResponse(until_gone(request, chunks), content_type="text/csv; charset=utf-8")
     name = f"job-{job.pk}{f'-{asked.outcome}' if asked.outcome else ''}.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
@@ -141,13 +144,16 @@ def ordered(request: PersonRequest, job: Job, order: Callable[..., None], done: 
 @job_view("POST")
 def retry(request: PersonRequest, job: Job) -> HttpResponse:
     """A new job over the devices that failed; the same token again leads to the same one."""
-    token: UUID | None = uuid_of(request.POST.get("token", ""))
+    token = uuid_of(request.POST.get("token", ""))
     if token is None or not job_report.may_retry(job):
         messages.warning(request, _("There is nothing to try again."))
         return redirect("devices:job", job_id=job.pk)
     projects = request.person.projects_with(Role.OPERATOR)
     try:
         again = jobs.retry_failed(job=job, actor=request.user, projects=projects, token=token)
+    except DeviceError as error:
+        messages.warning(request, str(error))
+        again = job
     except StateConflict:
         messages.warning(request, _("The job was not in a state for that any more. This is how it is now."))
         again = job
