@@ -23,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import fleet, intake, load, pages
+from things_portal.bench import fleet, intake, jobs, load, pages
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--frames", type=int, default=10_000_000)
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
-        parser.add_argument("--only", choices=["pages", "fleet", "intake"], help="one part of it")
+        parser.add_argument("--only", choices=["pages", "fleet", "intake", "jobs"], help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with scopes_disabled():
@@ -61,6 +61,17 @@ class Command(BaseCommand):
                 self.fleet(port)
             if only in {None, "intake"}:
                 self.intake(port, options["messages"])
+            if only in {None, "jobs"}:
+                self.jobs()
+
+    def jobs(self) -> None:
+        self.stdout.write(
+            f"\n{'job over all devices, 1 worker':38}{'made in s':>11}{'a second':>10}"
+            f"{'first 10 %':>12}{'last 10 %':>12}"
+        )
+        for slug in ("deactivate", "activate"):
+            row = jobs.measure(slug)
+            self.stdout.write(f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}")
 
     def machine(self) -> None:
         with connection.cursor() as cursor:
