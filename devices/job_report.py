@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -76,17 +76,35 @@ def _bounded(job: Job, outcome: Outcome) -> Figure:
     return Figure(outcome, min(count, MOST_COUNTED), more=count > MOST_COUNTED)
 
 
-def rate(job: Job, now: datetime) -> float | None:
-    """Devices per second since it started; None where nothing is known yet or it does not run."""
-    if job.state != JobState.RUNNING or job.started_at is None or not job.finished_items:
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Since when somebody watches, and how many were finished then: what a job does now, whatever pauses it had."""
+
+    since: datetime
+    finished: int
+
+    @classmethod
+    def parse(cls, data: QueryDict, job: Job) -> Watched | None:
+        """From ``since`` (a Unix time) and ``had``; None where they are missing or cannot be."""
+        since, had = _number(data.get("since", ""), 11), _number(data.get("had", ""))
+        if not since or had > job.finished_items:
+            return None
+        return cls(datetime.fromtimestamp(since, UTC), had)
+
+
+def rate(job: Job, now: datetime, watched: Watched | None = None) -> float | None:
+    """Devices per second since it is watched, or since it started; None where nothing is known or it does not run."""
+    if job.state != JobState.RUNNING or job.started_at is None:
         return None
-    return job.finished_items / max(1.0, (now - job.started_at).total_seconds())
+    if watched is None or watched.since >= now or watched.finished == job.finished_items:
+        watched = Watched(job.started_at, 0)
+    finished = job.finished_items - watched.finished
+    return finished / max(1.0, (now - watched.since).total_seconds()) if finished else None
 
 
-def time_left(job: Job, now: datetime) -> str:
-    """How long it will still take at this rate, roughly, in words; "" where nobody can say."""
-    speed = rate(job, now)
-    if speed is None:
+def time_left(job: Job, speed: float | None) -> str:
+    """How long it will still take at ``speed`` (devices per second), roughly, in words; "" where nobody can say."""
+    if not speed:
         return ""
     minutes = (job.total - job.finished_items) / speed / 60
     if minutes < 1:
@@ -120,8 +138,8 @@ class Asked:
         return f"?{urlencode({key: value for key, value in values.items() if value})}"
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
+def _number(text: str, digits: int = 9) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= digits else 0
 
 
 @dataclass(frozen=True, slots=True)

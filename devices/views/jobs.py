@@ -72,13 +72,17 @@ def progress(request: PersonRequest, job: Job) -> HttpResponse:
 
 def progress_context(request: PersonRequest, job: Job, asked: job_report.Asked) -> dict[str, Any]:
     now = timezone.now()
+    watched = job_report.Watched.parse(request.GET, job)
+    speed = job_report.rate(job, now, watched)
+    watched = watched or job_report.Watched(now, job.finished_items)
     return {
         "job": job,
         "title": job_report.title(job),
         "asked": asked,
         "figures": job_report.figures(job),
-        "rate": job_report.rate(job, now),
-        "time_left": job_report.time_left(job, now),
+        "rate": speed,
+        "time_left": job_report.time_left(job, speed),
+        "watching": asked.link(since=int(watched.since.timestamp()), had=watched.finished),
         "running": job.state == JobState.RUNNING,
         "paused": job.state == JobState.PAUSED,
         "can_change": request.can_change,

@@ -7,11 +7,12 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.test import Client
 from django.utils import timezone
 
@@ -216,8 +217,11 @@ class TestLive:
     def test_part_is_asked_for_only_while_the_job_runs(self, cast: Cast, job: Job) -> None:
         client = cast.client(cast.viewer)
         page = client.get(url(job), {"outcome": "failed"})
-        assert f'hx-get="{url(job, "progress/")}?outcome=failed" hx-trigger="every 2s"' in body(page)
-        part = client.get(url(job, "progress/"), headers=HTMX)
+        following = re.search(rf'hx-get="({url(job, "progress/")}[^"]*)" hx-trigger="every 2s"', body(page))
+        assert following
+        assert "?outcome=failed&amp;since=" in following[1]
+        part = client.get(unescape(following[1]), headers=HTMX)
+        assert following[1] in body(part), "watched since the same moment"
         assert body(part).strip().startswith('<section class="panel" id="job-progress"')
         assert "every 2s" in body(part)
         assert 'id="announce"' not in body(part)
@@ -250,14 +254,26 @@ class TestLive:
         now = timezone.now()
         job = Job(total=100 + left, done=90, failed=10, started_at=now - timedelta(seconds=10))
         assert job_report.rate(job, now) == 10
-        assert job_report.time_left(job, now) == said
+        assert job_report.time_left(job, job_report.rate(job, now)) == said
+
+    def test_rate_is_that_since_somebody_watches(self) -> None:
+        """A night's pause does not make a job slow."""
+        now = timezone.now().replace(microsecond=0)
+        job = Job(total=1000, done=100, started_at=now - timedelta(hours=10))
+        query = QueryDict(f"since={int(now.timestamp()) - 5}&had=50")
+        assert job_report.rate(job, now, job_report.Watched.parse(query, job)) == 10
+        for wrong in ("", "since=x&had=1", "since=5&had=101", "had=5"):
+            assert job_report.Watched.parse(QueryDict(wrong), job) is None
+        for useless in (f"since={int(now.timestamp())}&had=50", f"since={int(now.timestamp()) - 5}&had=100"):
+            watched = job_report.Watched.parse(QueryDict(useless), job)
+            assert job_report.rate(job, now, watched) == job_report.rate(job, now)
 
     @pytest.mark.parametrize("fields", [{"done": 0}, {"started_at": None}, {"state": JobState.PAUSED}])
     def test_nobody_can_say_how_long(self, fields: dict[str, Any]) -> None:
         now = timezone.now()
         job = Job(**{"total": 10, "done": 1, "started_at": now, **fields})
         assert job_report.rate(job, now) is None
-        assert job_report.time_left(job, now) == ""
+        assert job_report.time_left(job, None) == ""
 
 
 class TestReport:
