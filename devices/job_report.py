@@ -178,8 +178,8 @@ def item_page(job: Job, asked: Asked) -> ItemPage:
     )
 
 
-def _items(job: Job, outcome: str) -> QuerySet[JobItem, dict[str, Any]]:
-    rows = JobItem.objects.filter(job=job)
+def _items(job: Job, outcome: str) -> QuerySet[Any, dict[str, Any]]:
+    rows: QuerySet[Any, Any] = JobItem.objects.filter(job=job)
     return (rows.filter(outcome=outcome) if outcome else rows).values(*COLUMNS)
 
 
