@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -45,7 +46,10 @@ class NetworkForm(forms.Form):
 
     It claims the identifiers (``devices.services.claim_identifier``), and may set errors through
     IdentifierInUse with ``field`` naming the input. It gives the secrets to show once.
+    ``reads_codes``: a QR code of the device (TR005) can fill it (D12); its fields have the names of codes.CARRIED.
     """
+
+    reads_codes = False
 
     def __init__(self, *args: Any, device: Device, **kwargs: Any) -> None:
         self.device = device
@@ -98,13 +102,17 @@ class Connectivity(ABC):
     def deregister(self, device: Device) -> None: ...
 
     @abstractmethod
+    def forget(self, device: Device) -> None:
+        """Let go, in the caller's transaction, of what outlives the device's own rows."""
+
+    @abstractmethod
     def send(self, device: Device, instruction: Instruction) -> bool:
         """Hand the instruction over; True where the network has it now, False where the device fetches it
         itself later. Repeating it with the same correlation id must not send it twice."""
 
-    def largest_payload(self, device: Device) -> int | None:
-        """Bytes that fit in a message to the device now; None where that is not limited."""
-        return None
+    def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
+        """By device, the bytes that fit in a message to it now; None or absent where that is not limited."""
+        return {}
 
     def identifier_for_reading(self, identifier: str) -> str:
         """The stored identifier as people write it."""
@@ -137,6 +145,18 @@ def of(device: Device) -> Connectivity:
 
 def by_slug(slug: str) -> Connectivity:
     return _registered[slug]
+
+
+def largest_payloads(devices: Iterable[Device]) -> dict[int, int | None]:
+    """Of devices of any connectivity; as many queries as there are kinds of connectivity that limit them."""
+    found: dict[int, int | None] = {}
+    for kind, those in groupby(sorted(devices, key=_kind), key=_kind):
+        found |= by_slug(kind).largest_payloads(list(those))
+    return found
+
+
+def _kind(device: Device) -> str:
+    return device.type.connectivity
 
 
 def all_registered() -> list[Connectivity]:

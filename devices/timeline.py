@@ -26,6 +26,8 @@ ACTIONS: Final[Mapping[str, tuple[str, StrOrPromise]]] = {
     "device.unlinked": ("unlink", gettext_lazy("Unlinked from a Flow")),
     "device.moved_away": ("folder", gettext_lazy("Moved to another Project")),
     "device.moved_here": ("folder", gettext_lazy("Came from another Project")),
+    "device.deletion_requested": ("trash", gettext_lazy("Deletion requested")),
+    "device.deletion_refused": ("alert-circle", gettext_lazy("The network refused the deletion")),
     "network.registration_requested": ("plug", gettext_lazy("Registration on the network requested")),
     "network.register_done": ("plug-connected", gettext_lazy("Registered on the network")),
     "network.register_refused": ("alert-circle", gettext_lazy("The network refused the registration")),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import all_devices, bulk, detail, export, flows, jobs, network, saved_views, wizard
+from .views import all_devices, bulk, deletion, detail, export, flows, jobs, network, saved_views, wizard
 
 app_name = "devices"
 urlpatterns = [
@@ -29,6 +29,7 @@ urlpatterns = [
     path("devices/<int:device_id>/device/", detail.device_tab, name="device"),
     path("devices/<int:device_id>/deactivate/", detail.deactivate, name="deactivate"),
     path("devices/<int:device_id>/activate/", detail.activate, name="activate"),
+    path("devices/<int:device_id>/delete/", deletion.delete, name="delete"),
     path("devices/<int:device_id>/network/", network.step, name="network"),
     path("devices/<int:device_id>/register/", network.register, name="register"),
     path("devices/<int:device_id>/connectivity/", network.switch, name="connectivity"),

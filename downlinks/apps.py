@@ -7,8 +7,10 @@ class DownlinksConfig(AppConfig):
     verbose_name = _("Instructions")
 
     def ready(self) -> None:
-        from devices import tabs
+        from devices import bulk, tabs
 
+        from . import bulk as actions
         from . import tab
 
         tabs.register(tab.TAB)
+        bulk.register(actions.INSTRUCTION)

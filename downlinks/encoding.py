@@ -49,36 +49,43 @@ def base_name(device: Device) -> str:
     return f"urn:dev:{kind}:{connectivity.of(device).identifier_for_reading(device.identifier)}:"
 
 
-def encoded(device: Device, *, encoder: str, fport: int | None, payload: bytes, confirmed: bool) -> bytes:
+def encoded(
+    device: Device, *, encoder: str, fport: int | None, payload: bytes, confirmed: bool, room: int | None
+) -> bytes:
     """The payload as it goes out. Raw SenML: checked (RFC 8428), with the base name; else unchanged.
 
+    ``room``: the bytes that fit in a message to the device now (``connectivity.largest_payloads``); None: not known.
     Raises InstructionRefused for an FPort, size or content that the device's connectivity does not take.
     """
     if device.type.connectivity != ConnectivityKind.LORA:
         if fport is not None or confirmed:
             raise InstructionRefused(_("FPort and confirmation belong to LoRa."), "fport")
-        return _pack(device, payload)
+        name = base_name(device)
+        if not name:
+            raise InstructionRefused(_("The device has no network info yet, so SenML has no base name."))
+        return packed(payload, name)
     if encoder == Encoder.RAW_SENML:
         raise InstructionRefused(_("SenML cannot be sent to a LoRa device."))
+    check_lora(fport, payload, LARGEST_LORA if room is None else room)
+    return payload
+
+
+def check_lora(fport: int | None, payload: bytes, room: int) -> None:
+    """Raises InstructionRefused for an FPort or size that LoRaWAN does not take."""
     if fport not in FPORTS:
         raise InstructionRefused(_("The FPort is a number from 1 to 223."), "fport")
     if not payload:
         raise InstructionRefused(_("There is nothing to send."), "payload")
-    room = connectivity.of(device).largest_payload(device)
-    room = LARGEST_LORA if room is None else room
     if len(payload) > room:
         raise InstructionRefused(
             _("The payload has %(size)d bytes; at the device's present data rate at most %(room)d fit.")
             % {"size": len(payload), "room": room},
             "payload",
         )
-    return payload
 
 
-def _pack(device: Device, payload: bytes) -> bytes:
-    name = base_name(device)
-    if not name:
-        raise InstructionRefused(_("The device has no network info yet, so SenML has no base name."))
+def packed(payload: bytes, name: str) -> bytes:
+    """The SenML list with the base name. Raises InstructionRefused for what is no valid pack."""
     try:
         records = senml.add_base(senml.read_json(payload), name)
     except senml.SenmlError as error:

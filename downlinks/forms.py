@@ -18,6 +18,45 @@ from . import encoding
 from .errors import InstructionRefused
 
 
+class HexadecimalField(forms.CharField):
+    """Bytes as people write them; gives bytes."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"class": "hex", "autocomplete": "off", "spellcheck": "false"})
+        super().__init__(label=gettext_lazy("Payload"), max_length=4000, widget=widget, **options)
+
+    def clean(self, value: Any) -> bytes:
+        try:
+            return encoding.from_hexadecimal(super().clean(value))
+        except InstructionRefused as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class FPortField(forms.IntegerField):
+    def __init__(self, **options: Any) -> None:
+        ports = encoding.FPORTS
+        help_text = gettext_lazy("The device's port, 1 to 223.")
+        super().__init__(label="FPort", min_value=ports[0], max_value=ports[-1], help_text=help_text, **options)
+
+
+class ConfirmedField(forms.BooleanField):
+    def __init__(self) -> None:
+        super().__init__(label=gettext_lazy("Confirmed: the device is to acknowledge it"), required=False)
+
+
+class SenmlField(forms.CharField):
+    """A list of measurements in JSON, as text; whether it is one, the service says."""
+
+    def __init__(self, **options: Any) -> None:
+        attrs = {
+            "class": "hex",
+            "rows": 6,
+            "spellcheck": "false",
+            "placeholder": '[{"n": "setpoint", "u": "Cel", "v": 21.5}]',
+        }
+        super().__init__(label=gettext_lazy("SenML"), strip=False, widget=forms.Textarea(attrs=attrs), **options)
+
+
 class InstructionForm(forms.Form):
     """``token`` names this showing of the page: sent twice with the same content it asks once."""
 
@@ -42,30 +81,18 @@ class RawLoraForm(InstructionForm):
     encoder = Encoder.RAW_LORA
     icon = "broadcast"
 
-    fport = forms.IntegerField(
-        label="FPort", min_value=1, max_value=223, help_text=gettext_lazy("The device's port, 1 to 223.")
-    )
-    payload = forms.CharField(
-        label=gettext_lazy("Payload"),
-        max_length=4000,
-        widget=forms.TextInput(attrs={"class": "hex", "autocomplete": "off", "spellcheck": "false"}),
-    )
-    confirmed = forms.BooleanField(label=gettext_lazy("Confirmed: the device is to acknowledge it"), required=False)
+    fport = FPortField()
+    payload = HexadecimalField()
+    confirmed = ConfirmedField()
 
     def __init__(self, data: QueryDict | None = None, *, device: Device) -> None:
         super().__init__(data, device=device)
-        room = connectivity.of(device).largest_payload(device)
+        room = connectivity.largest_payloads([device]).get(device.pk)
         self.fields["payload"].help_text = _("Hexadecimal, such as 01 0A FF.") + (
             " " + ngettext("At most %d byte fits now.", "At most %d bytes fit now.", room) % room
             if room is not None
             else ""
         )
-
-    def clean_payload(self) -> bytes:
-        try:
-            return encoding.from_hexadecimal(self.cleaned_data["payload"])
-        except InstructionRefused as error:
-            raise forms.ValidationError(str(error)) from error
 
     def instruction(self) -> dict[str, Any]:
         return {key: self.cleaned_data[key] for key in ("fport", "payload", "confirmed", "token")}
@@ -75,18 +102,7 @@ class RawSenmlForm(InstructionForm):
     encoder = Encoder.RAW_SENML
     icon = "code"
 
-    payload = forms.CharField(
-        label=gettext_lazy("SenML"),
-        strip=False,
-        widget=forms.Textarea(
-            attrs={
-                "class": "hex",
-                "rows": 6,
-                "spellcheck": "false",
-                "placeholder": '[{"n": "setpoint", "u": "Cel", "v": 21.5}]',
-            }
-        ),
-    )
+    payload = SenmlField()
 
     def __init__(self, data: QueryDict | None = None, *, device: Device) -> None:
         super().__init__(data, device=device)

@@ -7,6 +7,7 @@ Claiming needs no lock: it changes the head only, in one conditional statement.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,10 +23,30 @@ from .models import MOVES, Downlink, Event, State
 GRACE: Final = timedelta(seconds=3)
 
 
-def lock(device_id: int) -> None:
-    """Wait for the device's queue and hold it until the transaction ends. Take it before any row of the queue."""
+def lock(*device_ids: int) -> None:
+    """Wait for the queues of the devices and hold them until the transaction ends. Take them before any of their
+    rows, and those of many at once: they are taken in one order, so that two sets cannot wait for each other."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('downlinks', %s))", [device_id])
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('downlinks', id)) FROM unnest(%s::bigint[]) AS id",
+            [sorted(device_ids)],
+        )
+
+
+# By index: a device may have any number of instructions.
+ENDS = """
+SELECT id,
+    coalesce((SELECT number FROM downlinks_downlink WHERE device_id = id ORDER BY number DESC LIMIT 1), 0),
+    EXISTS (SELECT FROM downlinks_downlink WHERE device_id = id AND head)
+FROM unnest(%s::bigint[]) AS id
+"""
+
+
+def ends(device_ids: Iterable[int]) -> dict[int, tuple[int, bool]]:
+    """Of each queue, the last number and whether it has a head. Call it under the locks."""
+    with connection.cursor() as cursor:
+        cursor.execute(ENDS, [list(device_ids)])
+        return {device_id: (number, has_head) for device_id, number, has_head in cursor.fetchall()}
 
 
 def ring(device_id: int) -> None:

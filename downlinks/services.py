@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +14,10 @@ from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
 
 from accounts import audit
-from accounts.models import User
+from accounts.models import AuditEntry, User
 from common.states import StateConflict
-from devices import live
-from devices.capabilities import Capability, require
+from devices import connectivity, live
+from devices.capabilities import Capability, NotAllowedForType, require
 from devices.models import Device, Encoder, Processing
 
 from . import encoding, queue
@@ -23,7 +25,14 @@ from .errors import InstructionRefused
 from .models import Downlink, Event, Source, State
 
 
-@transaction.atomic
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """By device, the instruction that stands in its queue now, or why there is none."""
+
+    made: dict[int, Downlink] = field(default_factory=dict)
+    refused: dict[int, InstructionRefused | NotAllowedForType] = field(default_factory=dict)
+
+
 def request(
     *,
     device: Device,
@@ -36,45 +45,120 @@ def request(
     token: uuid.UUID | None = None,
     now: datetime | None = None,
 ) -> Downlink:
-    """Put an instruction at the end of the device's queue.
+    """Put an instruction at the end of the device's queue: :func:`request_many` for one.
 
-    ``payload``: the bytes to send (LoRa), or a SenML list in JSON (M2M, Internet), which is kept with its base name.
-    ``token`` names the request: the same token with the same content again gives the instruction that it made
-    first, however often and at once it comes. Raises InstructionRefused, NotAllowedForType.
+    Raises InstructionRefused, NotAllowedForType.
     """
-    require(device, Capability.COMMANDS if encoder == Encoder.COMMANDS else Capability.RAW)
-    if encoder not in device.type.encoders:
-        raise InstructionRefused(_("This kind of device does not take such instructions."))
-    payload = encoding.encoded(device, encoder=encoder, fport=fport, payload=payload, confirmed=confirmed)
-    _require_processing(device)
-    queue.lock(device.pk)
-    correlation_id = _correlation_id(device, token, f"{encoder} {fport} {confirmed} {payload.hex()}")
-    made = Downlink.objects.filter(device=device, correlation_id=correlation_id).first()
-    if made is not None:
-        return made
-    now = now or timezone.now()
-    rows = Downlink.objects.filter(device=device)
-    head = not rows.filter(head=True).exists()
-    downlink = Downlink(
-        device=device,
-        number=(rows.order_by("-number").values_list("number", flat=True).first() or 0) + 1,
-        correlation_id=correlation_id,
-        head=head,
-        due_at=now + queue.GRACE if head else None,
+    requested = request_many(
+        devices=[device],
         encoder=encoder,
         fport=fport,
         payload=payload,
         confirmed=confirmed,
+        actor=actor,
         source=source,
-        requested_by=actor,
-        requested_at=now,
+        token=token,
+        now=now,
     )
-    downlink.save(force_insert=True)
-    _record(device, actor, "downlink.requested", after=_summary(downlink))
-    if head:
-        queue.ring(device.pk)
-    live.changed(device.pk, "downlinks")
-    return downlink
+    for error in requested.refused.values():
+        raise error
+    return requested.made[device.pk]
+
+
+@transaction.atomic
+def request_many(
+    *,
+    devices: Sequence[Device],
+    encoder: str,
+    fport: int | None = None,
+    payload: bytes = b"",
+    confirmed: bool = False,
+    actor: User | None,
+    source: str = Source.PAGE,
+    token: uuid.UUID | None = None,
+    now: datetime | None = None,
+) -> Requested:
+    """Put an instruction at the end of the queue of each device (with its type), in as many statements for many as
+    for one.
+
+    ``payload``: the bytes to send (LoRa), or a SenML list in JSON (M2M, Internet), which is kept with its base name.
+    ``token`` names the request: the same token with the same content again gives the instructions that it made
+    first, however often and at once it comes.
+    """
+    requested = Requested()
+    statuses = _processing_statuses(devices)
+    rooms = connectivity.largest_payloads(devices)
+    payloads: dict[int, bytes] = {}
+    for device in devices:
+        try:
+            require(device, Capability.COMMANDS if encoder == Encoder.COMMANDS else Capability.RAW)
+            if encoder not in device.type.encoders:
+                raise InstructionRefused(_("This kind of device does not take such instructions."))
+            room = rooms.get(device.pk)
+            payloads[device.pk] = encoding.encoded(
+                device, encoder=encoder, fport=fport, payload=payload, confirmed=confirmed, room=room
+            )
+            _require_processing(statuses.get(device.pk))
+        except (InstructionRefused, NotAllowedForType) as error:
+            payloads.pop(device.pk, None)
+            requested.refused[device.pk] = error
+    if not payloads:
+        return requested
+    queue.lock(*payloads)
+    names = {
+        pk: _correlation_id(pk, token, f"{encoder} {fport} {confirmed} {content.hex()}")
+        for pk, content in payloads.items()
+    }
+    held = Downlink.objects.filter(correlation_id__in=names.values(), device_id__in=names)
+    requested.made.update({made.device_id: made for made in held})
+    ends = queue.ends(pk for pk in names if pk not in requested.made)
+    now = now or timezone.now()
+    new = [
+        Downlink(
+            device=device,
+            number=ends[device.pk][0] + 1,
+            correlation_id=names[device.pk],
+            head=not ends[device.pk][1],
+            due_at=None if ends[device.pk][1] else now + queue.GRACE,
+            encoder=encoder,
+            fport=fport,
+            payload=payloads[device.pk],
+            confirmed=confirmed,
+            source=source,
+            requested_by=actor,
+            requested_at=now,
+        )
+        for device in devices
+        if device.pk in ends
+    ]
+    _put(new, actor, now)
+    requested.made.update({downlink.device_id: downlink for downlink in new})
+    return requested
+
+
+def _put(new: Sequence[Downlink], actor: User | None, now: datetime) -> None:
+    """Keep the instructions with their audit entries, ring for the heads, tell who watches."""
+    if not new:
+        return
+    Downlink.objects.bulk_create(new)
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            project_id=downlink.device.project_id,
+            at=now,
+            actor=actor,
+            actor_label=audit.actor_label(actor),
+            action="downlink.requested",
+            target=downlink.device.name[:200],
+            device_id=downlink.device_id,
+            after=_summary(downlink),
+        )
+        for downlink in new
+    )
+    for downlink in new:
+        if downlink.head:
+            queue.ring(downlink.device_id)
+    ids = [downlink.device_id for downlink in new]
+    transaction.on_commit(lambda: live.publish((device_id, ("downlinks",)) for device_id in ids))
 
 
 @transaction.atomic
@@ -91,19 +175,24 @@ def cancel(*, device: Device, number: int, actor: User | None, now: datetime | N
     )
 
 
-def _require_processing(device: Device) -> None:
+def _processing_statuses(devices: Iterable[Device]) -> dict[int, str]:
+    """As they are now: the devices may have been read a while ago."""
     with scopes_disabled():
-        status = Device.objects.values_list("processing_status", flat=True).get(pk=device.pk)
+        rows = Device.objects.filter(pk__in=[device.pk for device in devices])
+        return dict(rows.values_list("pk", "processing_status"))
+
+
+def _require_processing(status: str | None) -> None:
     if status == Processing.DEACTIVATED:
         raise InstructionRefused(_("The device is deactivated: nothing is sent to it."))
     if status != Processing.ACTIVE:
         raise InstructionRefused(_("Link the device to a Flow first: instructions need one."))
 
 
-def _correlation_id(device: Device, token: uuid.UUID | None, content: str) -> uuid.UUID:
+def _correlation_id(device_id: int, token: uuid.UUID | None, content: str) -> uuid.UUID:
     """The content is part of it, so that a page that is sent again with something else in it is a new request; the
     device is, so that nobody can name an instruction of another device."""
-    return uuid.uuid4() if token is None else uuid.uuid5(token, f"{device.pk} {content}")
+    return uuid.uuid4() if token is None else uuid.uuid5(token, f"{device_id} {content}")
 
 
 def _summary(downlink: Downlink) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from django.utils import timezone
 from psycopg.types.json import Jsonb
 
 from codec.lorawan import eu868
-from devices.models import Device
 
 from .events import JoinAccept, JoinRequest, Located, Location, RadioEvent, Reception, Uplink
 from .models import Direction, Frame, FrameKind
@@ -242,22 +241,49 @@ def page(
     return list(rows.order_by("-received_at", "-seq")[:limit])
 
 
+def remove(device_id: int) -> None:
+    """Remove all frames of a device that is being deleted (D9)."""
+    Frame.objects.filter(device_id=device_id).delete()
+
+
 def one(device_id: int, received_at: datetime, seq: int) -> Frame | None:
     return Frame.objects.filter(device_id=device_id, received_at=received_at, seq=seq).first()
 
 
-def largest_payload(device: Device) -> int:
-    """Bytes of application payload that fit at the data rate of the last uplink; SF12's where nothing is known."""
-    spreading_factor = (
-        Frame.objects.filter(
-            device_id=device.pk,
-            direction=Direction.UPLINK,
-            spreading_factor__isnull=False,
-            received_at__gte=oldest_kept(timezone.now()),
-        )
-        .order_by("-received_at", "-seq")
-        .values_list("spreading_factor", flat=True)
-        .first()
-    )
-    rate = next((rate for rate in eu868.DATA_RATES if rate.spreading_factor == spreading_factor), eu868.DATA_RATES[0])
-    return rate.max_payload
+# The newest uplink of each device, by the primary key: one look-up per device, however many frames it has.
+LAST_UPLINKS = """
+SELECT asked.device_id, last.spreading_factor, last.gateway
+FROM unnest(%(devices)s::bigint[]) AS asked (device_id)
+CROSS JOIN LATERAL (
+    SELECT spreading_factor, detail #>> '{receptions,0,gateway}' AS gateway
+    FROM lora_frame AS frame
+    WHERE frame.device_id = asked.device_id AND direction = %(uplink)s AND spreading_factor IS NOT NULL
+        AND received_at >= %(since)s
+    ORDER BY received_at DESC, seq DESC
+    LIMIT 1
+) AS last
+"""
+
+
+def _last_uplinks(device_ids: Iterable[int], since: datetime) -> list[tuple[int, int, str | None]]:
+    """(device, spreading factor, its best gateway) of those that sent something since."""
+    with connection.cursor() as cursor:
+        values: dict[str, Any] = {"devices": list(device_ids), "uplink": Direction.UPLINK.value, "since": since}
+        cursor.execute(LAST_UPLINKS, values)
+        return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
+
+
+def largest_payloads(device_ids: Iterable[int]) -> dict[int, int]:
+    """Bytes of application payload that fit at the data rate of each device's last uplink; SF12's where nothing is
+    known."""
+    ids = list(device_ids)
+    rooms = {rate.spreading_factor: rate.max_payload for rate in eu868.DATA_RATES}
+    slowest = eu868.DATA_RATES[0].max_payload
+    last = _last_uplinks(ids, oldest_kept(timezone.now()))
+    known = {device_id: rooms.get(factor, slowest) for device_id, factor, _gateway in last}
+    return {device_id: known.get(device_id, slowest) for device_id in ids}
+
+
+def last_gateways(device_ids: Iterable[int], since: datetime) -> dict[int, str]:
+    """The gateway that heard each device's last uplink best; devices that sent nothing since have none."""
+    return {device_id: gateway for device_id, _factor, gateway in _last_uplinks(device_ids, since) if gateway}

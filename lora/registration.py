@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -56,15 +56,18 @@ class Lora(Connectivity):
         if identity is not None:
             networks.of(identity).deregister(identity)
 
+    def forget(self, device: Device) -> None:
+        """Nothing outlives the device: its rows go with it."""
+
     def send(self, device: Device, instruction: Instruction) -> bool:
         identity = self._identity(device)
         networks.of(identity).send(identity, instruction)
         return True
 
-    def largest_payload(self, device: Device) -> int | None:
+    def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
         from . import frames
 
-        return frames.largest_payload(device)
+        return frames.largest_payloads(device.pk for device in devices)
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:

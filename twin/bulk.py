@@ -25,30 +25,33 @@ ROWS: Final = 5
 class PropertyRow(forms.MultiWidget):
     """Key, value and "remove" beside each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, row: str) -> None:
         super().__init__([forms.TextInput, forms.TextInput, forms.CheckboxInput])
+        self.row = row
 
     def decompress(self, value: Any) -> list[Any]:
         return list(value) if value else ["", "", False]
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        return render_to_string("twin/_property_row.html", self.get_context(name, value, attrs))
+        return render_to_string("twin/_property_row.html", self.get_context(name, value, attrs) | {"row": self.row})
 
 
 class PropertyField(forms.MultiValueField):
-    """One line: (key, text), (key, None) to remove it, or None where it is empty."""
+    """One line: (key, text), (key, None) to remove it, or None where it is empty and may be."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, label: str, **options: Any) -> None:
         fields = (
             forms.CharField(required=False, max_length=content.LONGEST_KEY),
             forms.CharField(required=False, max_length=content.LONGEST_TEXT),
             forms.BooleanField(required=False),
         )
-        super().__init__(fields, widget=PropertyRow(), require_all_fields=False, required=False, **options)
+        super().__init__(fields, label=label, widget=PropertyRow(label), require_all_fields=False, **options)
 
     def compress(self, data_list: Sequence[Any]) -> tuple[str, str | None] | None:
         key, text, remove = data_list or ("", "", False)
         if not (key or text or remove):
+            if self.required:
+                raise forms.ValidationError(_("Write one property at least."))
             return None
         if key and not text and not remove:
             raise forms.ValidationError(_("Write a value, or choose Remove."))
@@ -63,15 +66,13 @@ class MetadataForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for number in range(1, ROWS + 1):
-            self.fields[f"property{number}"] = PropertyField(label=_("Property %d") % number)
+            self.fields[f"property{number}"] = PropertyField(label=_("Property %d") % number, required=number == 1)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
         keys = [row[0] for row in cleaned.values() if row]
-        if not keys:
-            raise forms.ValidationError(_("Write one property at least."))
         if len(set(keys)) < len(keys):
             raise forms.ValidationError(_("Each key can be named once."))
         return cleaned

@@ -281,3 +281,8 @@ def _record(
         )
         for device_id, values in sorted(changed.items())
     )
+
+
+def remove(device_id: int) -> None:
+    """The twin of a device that is being removed, in the caller's transaction."""
+    Twin.objects.filter(pk=device_id).delete()

@@ -282,6 +282,7 @@ class NetworkTask(models.Model):
         ACTIVATE = "activate", _("Activate")
         DEACTIVATE = "deactivate", _("Deactivate")
         DEREGISTER = "deregister", _("Remove")
+        DELETE = "delete", _("Delete")
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="network_task")
     operation = models.CharField(_("operation"), max_length=10, choices=Operation.choices)

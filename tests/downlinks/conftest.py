@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
@@ -38,6 +38,7 @@ class RecordedNetwork(Lora):
         self.answers: list[Exception | None] = []
         self.during: Any = None
         self.room: int | None = 51
+        self.rooms: dict[int, int] = {}
 
     def send(self, device: Device, instruction: Instruction) -> bool:
         self.calls.append(instruction)
@@ -48,8 +49,8 @@ class RecordedNetwork(Lora):
             raise answer
         return True
 
-    def largest_payload(self, device: Device) -> int | None:
-        return self.room
+    def largest_payloads(self, devices: Iterable[Device]) -> dict[int, int | None]:
+        return {device.pk: self.rooms.get(device.pk, self.room) for device in devices}
 
     @property
     def taken(self) -> list[UUID]:

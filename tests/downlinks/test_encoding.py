@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from devices import connectivity
 from devices.models import Device
 from downlinks import encoding
 from downlinks.errors import InstructionRefused
@@ -43,7 +44,8 @@ def test_hexadecimal_refused_with_a_reason(text: str, says: str) -> None:
 
 
 def check(device: Device, encoder: str = "raw-lora", fport: int | None = 2, payload: bytes = b"\x01") -> bytes:
-    return encoding.encoded(device, encoder=encoder, fport=fport, payload=payload, confirmed=False)
+    room = connectivity.largest_payloads([device]).get(device.pk)
+    return encoding.encoded(device, encoder=encoder, fport=fport, payload=payload, confirmed=False, room=room)
 
 
 @pytest.mark.parametrize("fport", [1, 223])

@@ -68,7 +68,7 @@ def test_token_cannot_name_an_instruction_of_another_device(cast: Cast, device: 
     token = uuid4()
     first = ask(device, token=token)
     assert first.correlation_id != token
-    assert services._correlation_id(fetching, token, "x") != services._correlation_id(device, token, "x")
+    assert services._correlation_id(fetching.pk, token, "x") != services._correlation_id(device.pk, token, "x")
 
 
 def test_request_needs_a_flow(device: Device) -> None:

@@ -263,4 +263,4 @@ def test_largest_payload_follows_the_last_uplink(device: Device, spreading_facto
     store([(device.pk, uplink(0, 1, spreading_factor=7))] if spreading_factor else [])
     store([(device.pk, uplink(1, 2, spreading_factor=spreading_factor))])
     store([(device.pk, DownlinkSent(dev_eui=EUI, at=minutes(2), spreading_factor=12))])
-    assert frames.largest_payload(device) == size
+    assert frames.largest_payloads([device.pk]) == {device.pk: size}
