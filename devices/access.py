@@ -1,4 +1,4 @@
-"""The access mark of addresses that name a device: outside the person's Projects there is none (P1)."""
+"""The access marks of addresses that name a device or a job: outside the person's Projects there is none (P1)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
-from accounts.access import SAFE, Decorator, InProject, PersonRequest, View, in_projects
+from accounts.access import SAFE, Decorator, InProject, InSeveralProjects, PersonRequest, View, in_projects
 from accounts.models import Role
 
 from . import deletion
-from .models import Device
+from .models import Device, Job
 
 
 def _device(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
@@ -45,3 +45,15 @@ def device_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPER
         return opened(view)
 
     return decorate
+
+
+def _job(kwargs: Mapping[str, Any]) -> tuple[str, InSeveralProjects]:
+    job = Job.objects.select_related("created_by").filter(pk=kwargs["job_id"]).first()
+    if job is None:
+        raise Http404
+    return "job", job
+
+
+def job_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
+    """A view of one job, for people of all its Projects; it receives ``job`` in place of ``job_id``."""
+    return in_projects(see, change=change, methods=methods or ("GET",), resolve=_job, names="job")
