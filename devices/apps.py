@@ -11,8 +11,9 @@ class DevicesConfig(AppConfig):
 
         from common import partitions
 
-        from . import tab, tabs
+        from . import bulk, bulk_actions, tab, tabs
 
         partitions.register("devices_senmlmessage", keep_days=settings.FRAME_RETENTION_DAYS)
         for entry in tab.TABS:
             tabs.register(entry)
+        bulk.register(*bulk_actions.ACTIONS)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -115,6 +115,10 @@ class Connectivity(ABC):
         """Ids of up to ``limit`` devices of the Projects with the text, without separators, in what only this
         connectivity knows of them, such as an ICCID."""
         return []
+
+    def moved(self, device_ids: Sequence[int], project: Project) -> None:
+        """Take what belongs to these devices along to their new Project, in the transaction of the move."""
+        return  # most keep nothing that names the Project
 
     def types_ready(self, project: Project, device_type: DeviceType) -> str:
         """Why the type cannot be added now, as a sentence; "" where it can."""

@@ -162,7 +162,7 @@ def link_flow(*, device: Device, flow: Flow, actor: User | None) -> bool:
         return False
     FlowLink.objects.create(device=device, flow=flow)
     rows = Device.objects.filter(pk=device.pk)
-    rows.update(flow_count=F("flow_count") + 1, processing_status=_with_flows())
+    rows.update(flow_count=F("flow_count") + 1, processing_status=with_flows())
     audit.record(
         project_id=device.project_id,
         actor=actor,
@@ -204,7 +204,7 @@ def _lock(device: Device) -> None:
     Device.objects.select_for_update().filter(pk=device.pk).values_list("pk").get()
 
 
-def _with_flows() -> Case:
+def with_flows() -> Case:
     """The processing status of a device that has just come into a Flow: a deactivated one stays so."""
     return Case(
         When(processing_status=Processing.DEACTIVATED, then=Value(Processing.DEACTIVATED.value)),

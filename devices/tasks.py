@@ -1,9 +1,9 @@
-"""The doorbells of registration: ids in, one service call."""
+"""The doorbells of registration, of jobs and of columns of values: ids in, one service call."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from . import network, values
+from . import jobs, network, values
 
 # A task ends after so many sets: others get their turn, and a killed one loses little.
 FILL_SETS = 10
@@ -19,6 +19,18 @@ def sweep_network_tasks() -> None:
     """Ring again for work whose worker died or whose doorbell was lost."""
     for device_id in network.due(timezone.now()):
         run_network_task.apply_async(args=(device_id,))
+
+
+@shared_task
+def run_job(job_id: int) -> None:
+    jobs.run(job_id)
+
+
+@shared_task
+def sweep_jobs() -> None:
+    """Ring again for jobs whose worker died or whose doorbell was lost."""
+    for job_id in jobs.due(timezone.now()):
+        run_job.apply_async(args=(job_id,))
 
 
 @shared_task

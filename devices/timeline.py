@@ -24,6 +24,8 @@ ACTIONS: Final[Mapping[str, tuple[str, StrOrPromise]]] = {
     "device.activated": ("player-play", gettext_lazy("Activated")),
     "device.linked": ("link", gettext_lazy("Linked to a Flow")),
     "device.unlinked": ("unlink", gettext_lazy("Unlinked from a Flow")),
+    "device.moved_away": ("folder", gettext_lazy("Moved to another Project")),
+    "device.moved_here": ("folder", gettext_lazy("Came from another Project")),
     "network.registration_requested": ("plug", gettext_lazy("Registration on the network requested")),
     "network.register_done": ("plug-connected", gettext_lazy("Registered on the network")),
     "network.register_refused": ("alert-circle", gettext_lazy("The network refused the registration")),

@@ -21,7 +21,7 @@ from django.utils import timezone
 from common import doorbell
 
 from .asked import ValueKey
-from .models import Device, ValueColumn
+from .models import ColumnValue, Device, ValueColumn
 
 # Filled at once, in the request that first asks: more are filled by a worker.
 AT_ONCE: Final = 5_000
@@ -55,11 +55,13 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Provider:
     """What the twin brings. ``read``: cells of some devices; ``fill``: index the column for the devices with ids in
-    (after, up to]; ``known``: values that the devices of some Projects have, from a bounded sample."""
+    (after, up to]; ``known``: values that the devices of some Projects have, from a bounded sample; ``follow``: index
+    the values of some devices in the columns of the Projects that they are in."""
 
     read: Callable[[Sequence[int], Sequence[ValueKey]], dict[int, dict[ValueKey, Cell]]]
     fill: Callable[[int, int, int], None]
     known: Callable[[Iterable[int]], list[Known]]
+    follow: Callable[[Sequence[int]], None]
 
 
 _provider: list[Provider] = []
@@ -73,6 +75,14 @@ def provide(provider: Provider) -> None:
 def read(ids: Sequence[int], keys: Sequence[ValueKey]) -> dict[int, dict[ValueKey, Cell]]:
     """The cells of the devices; what a device does not have is not in it. One query, none without keys."""
     return _provider[0].read(ids, keys) if ids and keys else {}
+
+
+def moved(ids: Sequence[int], *, away_from: Iterable[int]) -> None:
+    """The devices have left these Projects for another: out of the columns of the former, into those of the latter.
+    In the transaction of the move."""
+    ColumnValue.objects.filter(device__in=ids, column__project__in=list(away_from)).delete()
+    if _provider:
+        _provider[0].follow(ids)
 
 
 def known(projects: Iterable[int]) -> list[Known]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import Project
 from devices.connectivity import Card, Connectivity, Instruction
 from devices.errors import NetworkRefused
 from devices.models import Device
@@ -56,6 +57,10 @@ class M2m(Connectivity):
         rows = SimCard.objects.filter(Q(iccid__contains=digits) | Q(msisdn__contains=digits))
         rows = rows.filter(device__isnull=False, device__project_id__in=projects)
         return list(rows.values_list("device_id", flat=True)[:limit])
+
+    def moved(self, device_ids: Sequence[int], project: Project) -> None:
+        """The SIM stays in its device."""
+        SimCard.objects.filter(device__in=device_ids).update(project=project)
 
     def register(self, device: Device) -> None:
         """Activate the SIM. The carrier inside answers at once; a real one is asked here."""

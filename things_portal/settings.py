@@ -117,6 +117,7 @@ SWEEP_SECONDS = env.number("THINGS_SWEEP_SECONDS", 5)
 CELERY_BEAT_SCHEDULE = {
     "registrations that died": {"task": "devices.tasks.sweep_network_tasks", "schedule": SWEEP_SECONDS},
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
+    "jobs that died": {"task": "devices.tasks.sweep_jobs", "schedule": SWEEP_SECONDS},
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
     "partitions ahead": {"task": "common.tasks.maintain_partitions", "schedule": 3600.0},
 }

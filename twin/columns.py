@@ -147,4 +147,4 @@ def known(projects: Iterable[int]) -> list[Known]:
     ]
 
 
-PROVIDER: Final = Provider(read=read, fill=fill, known=known)
+PROVIDER: Final = Provider(read=read, fill=fill, known=known, follow=follow)
