@@ -15,17 +15,18 @@ from typing import Any, Final
 from django.http import QueryDict
 from django.utils.http import urlencode
 
-from .models import Connection, ConnectivityKind, Processing, ValueSource
+from .models import Connection, ConnectivityKind, Health, Processing, ValueSource
 
 # The columns that devices always have; the order is that of the table. Those that can be sorted by.
 BASE: Final = ("name", "type", "identifier", "processing", "connection", "last_message", "project", "flows")
-MORE: Final = ("barcode", "description", "added")
+MORE: Final = ("health", "barcode", "description", "added")
 SORTS: Final = frozenset({*BASE, "added"})
 FULL: Final[Mapping[str, tuple[str, ...]]] = {
     "connectivity": tuple(ConnectivityKind.values),
     "processing": tuple(Processing.values),
     "connection": tuple(Connection.values),
 }
+HEALTH: Final = tuple(health.name.lower() for health in reversed(Health))
 NO_FLOW: Final = 0
 NEVER: Final = "never"
 SILENT: Final = re.compile(r"^(\d{1,4})([mhd])$")
@@ -210,9 +211,6 @@ class Asked:
     def silence(self) -> timedelta | None:
         match = SILENT.match(self.silent)
         return timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
-
-
-HEALTH: Final = ("problem", "attention", "good", "unknown")
 
 
 def _number(text: str, digits: int) -> int | None:

@@ -19,7 +19,7 @@ from django_stubs_ext import StrOrPromise
 from common.templatetags.portal import moment, status, tip
 
 from .asked import Asked, ValueKey
-from .models import ValueSource
+from .models import Health, ValueSource
 
 Row = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ LABELS: Final[Mapping[str, StrOrPromise]] = {
     "last_message": gettext_lazy("Last message"),
     "project": gettext_lazy("Project"),
     "flows": gettext_lazy("Flows"),
+    "health": gettext_lazy("Health"),
     "barcode": gettext_lazy("Barcode"),
     "description": gettext_lazy("Description"),
     "added": gettext_lazy("Added"),
@@ -41,14 +42,15 @@ LONGEST: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table: ``key`` as the address spells it, ``head``, ``css`` of the head, ``sortable``, and
-    ``hint``, which says more than the head."""
+    """A column of the table: ``key`` as the address spells it, ``head``, ``css`` of the head, ``sortable``,
+    ``hint``, which says more than the head, and the ``value`` of the twin that it shows."""
 
     key: str
     head: StrOrPromise
     css: str = ""
     sortable: bool = True
     hint: StrOrPromise = ""
+    value: ValueKey | None = None
 
 
 def columns(asked: Asked, rows: Sequence[Row] = ()) -> list[Column]:
@@ -59,13 +61,13 @@ def columns(asked: Asked, rows: Sequence[Row] = ()) -> list[Column]:
         if value:
             number = any(value in row["values"] and row["values"][value].number for row in rows)
             hint = ValueSource(value.source).label
-            made.append(Column(key, value_label(value), "right" if number else "", hint=hint))
+            made.append(Column(key, value_label(value), "right" if number else "", hint=hint, value=value))
         else:
             made.append(Column(key, LABELS[key], "right" if key == "flows" else "", key not in UNSORTED))
     return made
 
 
-UNSORTED: Final = frozenset({"barcode", "description"})
+UNSORTED: Final = frozenset({"health", "barcode", "description"})
 
 
 def value_label(key: ValueKey) -> str:
@@ -116,10 +118,13 @@ def _flows(row: Row, lock: SafeString) -> SafeString:
     return format_html('<td class="right m-hide">{}</td>', tip(row["flow_count"], ", ".join(parts), "num"))
 
 
+def _health(row: Row) -> Health:
+    return Health(row["state__health"] or 0)
+
+
 def _value(row: Row, column: Column) -> SafeString:
     """A value of the twin with its unit; its time in the pop-up."""
-    key = ValueKey.parse(column.key)
-    cell = row["values"].get(key)
+    cell = row["values"].get(column.value)
     if cell is None:
         return format_html(
             '<td class="m-value {}" data-label="{}"><span class="none">–</span></td>', column.css, column.head
@@ -162,6 +167,7 @@ CELLS: Final[Mapping[str, Callable[[Row, SafeString], SafeString]]] = {
     ),
     "project": lambda row, lock: format_html('<td class="sub m-hide">{}</td>', row["project_name"]),
     "flows": _flows,
+    "health": lambda row, lock: format_html('<td class="m-hide">{}</td>', status("health", _health(row).name.lower())),
     "barcode": lambda row, lock: format_html('<td class="sub m-hide">{}</td>', row["barcode"]),
     "description": lambda row, lock: format_html(
         '<td class="sub m-hide">{}</td>', Truncator(row["description"]).chars(LONGEST)

@@ -13,9 +13,9 @@ from django_stubs_ext import StrOrPromise
 from flows.models import Flow
 
 from . import values
-from .asked import NEVER, NO_FLOW, SILENT, Asked, Where
+from .asked import HEALTH, NEVER, NO_FLOW, SILENT, Asked, Where
 from .cells import LABELS, value_label
-from .models import Connection, ConnectivityKind, DeviceType, Processing, ValueSource
+from .models import Connection, ConnectivityKind, DeviceType, Health, Processing, ValueSource
 
 FLOWS_TO_CHOOSE: Final = 500
 # What the panel offers; the address takes any number of minutes, hours and days.
@@ -63,6 +63,7 @@ def chips(asked: Asked, projects: Mapping[int, str]) -> list[Chip]:
     add(LABELS["processing"], "processing", dict(Processing.choices))
     add(LABELS["connection"], "connection", dict(Connection.choices))
     add(_("Flow"), "flows", flows)
+    add(LABELS["health"], "health", dict(_health()))
     if asked.silent:
         made.append(Chip(_("Silent"), silence(asked.silent), asked.address(page=1, silent="")))
     if asked.out_of_sync:
@@ -103,6 +104,7 @@ def filter_panel(asked: Asked, projects: Mapping[int, str]) -> dict[str, Any]:
         (_("Network"), "connectivity", _boxes(ConnectivityKind.choices, asked.connectivity)),
         (LABELS["processing"], "processing", _boxes(Processing.choices, asked.processing)),
         (LABELS["connection"], "connection", _boxes(Connection.choices, asked.connection)),
+        (LABELS["health"], "health", _boxes(_health(), asked.health)),
     ]
     if len(projects) > 1:
         groups.insert(0, (LABELS["project"], "project", _boxes(projects.items(), asked.projects)))
@@ -140,6 +142,10 @@ def columns_panel(asked: Asked, projects: Mapping[int, str]) -> dict[str, Any]:
         ],
         "choices": ValueSource.choices,
     }
+
+
+def _health() -> list[tuple[str, Any]]:
+    return [(name, Health[name.upper()].label) for name in HEALTH]
 
 
 def _own(asked: Asked) -> Iterable[str]:

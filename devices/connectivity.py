@@ -99,6 +99,10 @@ class Connectivity(ABC):
     def deregister(self, device: Device) -> None: ...
 
     @abstractmethod
+    def forget(self, device: Device) -> None:
+        """Let go, in the caller's transaction, of what outlives the device's own rows."""
+
+    @abstractmethod
     def send(self, device: Device, instruction: Instruction) -> bool:
         """Hand the instruction over; True where the network has it now, False where the device fetches it
         itself later. Repeating it with the same correlation id must not send it twice."""

@@ -3,7 +3,7 @@
 A few queries a page, however many rows it has and however many devices there are:
 
 * nothing filtered: the page is a slice of the index of its sort;
-* few match: their ids are found first, by whatever index finds them, and only they are sorted;
+* few match: their ids are found first, by the index of the filter that the fewest meet, and only they are sorted;
 * many match: the index of the sort is walked until the page is full, which many matches make soon.
 
 Rows are plain dicts: model instances cost three times.
@@ -13,23 +13,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from django.db import OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.expressions import OrderBy
 from django.utils import timezone
+from psycopg.errors import QueryCanceled
 
 from flows.models import Flow
 
 from . import connectivity, values
 from .asked import NEVER, NO_FLOW, Asked, Where
-from .models import Category, ColumnValue, Connection, Device, DeviceState, DeviceType, FlowLink, Processing
+from .models import Category, ColumnValue, Connection, Device, DeviceState, DeviceType, FlowLink, Health, Processing
 
 PAGE_SIZE: Final = 50
 # Up to here matches are counted and paged; whoever finds more looks for something else, and counting them all costs.
 MATCHES: Final = 10_000
+# A walk that has not filled its page after this many milliseconds is given up.
+WALK_MS: Final = 60
 # Up to this many Projects, each gives its rows from its index, and they are merged; beyond, they are sorted.
 MERGED: Final = 20
 SEPARATORS: Final = re.compile(r"[\s:\-.]+")
@@ -81,14 +85,17 @@ def device_page(asked: Asked, projects: Mapping[int, str], *, now: datetime | No
     total = found = source.total()
     more = False
     if asked.filtered:
-        condition = _condition(asked, chosen, indexed, now)
-        ids = _some(Device.objects.filter(condition, project_id__in=chosen))
+        parts = _parts(asked, chosen, indexed, now)
+        ids = _found(parts, chosen)
         found, more = min(len(ids), MATCHES), len(ids) > MATCHES
-        source = _Source(chosen, indexed, condition=condition) if more else _Source(chosen, indexed, within=ids)
+        source = _Source(chosen, indexed, within=ids[:MATCHES])
+        # Names that match a word stand together in the order of names: there a walk would find none for long.
+        if more and not asked.query:
+            source = _Source(chosen, indexed, within=ids[:MATCHES], condition=_all_of(parts))
     pages = max(1, -(-found // PAGE_SIZE))
     number = min(asked.page, pages)
     offset = (number - 1) * PAGE_SIZE
-    wanted = source.ids(asked, offset, min(PAGE_SIZE, found - offset), found)
+    wanted = source.page(asked, offset, min(PAGE_SIZE, found - offset), found)
     filling = values.progress(indexed.filling, chosen)
     refused = tuple(str(key) for key in sorted(indexed.refused))
     return DevicePage(rows_of(wanted, asked, projects), total, found, more, number, pages, filling, refused)
@@ -105,7 +112,7 @@ def all_matching(asked: Asked, projects: Mapping[int, str], *, now: datetime | N
     if not asked.filtered:
         return rows
     indexed = values.indexed(chosen, [one.column for one in asked.where], now=now)
-    return rows.filter(_condition(asked, chosen, indexed, now or timezone.now()))
+    return rows.filter(_all_of(_parts(asked, chosen, indexed, now or timezone.now())))
 
 
 def ordered_ids(
@@ -119,7 +126,7 @@ def ordered_ids(
     if within is not None:
         within = list(Device.objects.filter(pk__any_of=within).values_list("pk", flat=True))
         return _Source(chosen, indexed, within=within).all_ids(asked)
-    condition = _condition(asked, chosen, indexed, now) if asked.filtered else None
+    condition = _all_of(_parts(asked, chosen, indexed, now)) if asked.filtered else None
     return _Source(chosen, indexed, condition=condition).all_ids(asked)
 
 
@@ -130,25 +137,56 @@ def matching(query: str) -> Q:
     return wanted | Q(identifier__contains=bare) if bare else wanted
 
 
-def _condition(asked: Asked, projects: Iterable[int], indexed: values.Indexed, now: datetime) -> Q:
-    """What the filters say of a device, without the Projects."""
-    wanted = Q()
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One filter: what it says of a device, and the ids of the devices that meet it alone, from an index of its own
+    (None where there is none)."""
+
+    condition: Q
+    ids: QuerySet[Any] | None = None
+
+
+def _parts(asked: Asked, projects: Iterable[int], indexed: values.Indexed, now: datetime) -> list[_Part]:
+    devices = Device.objects.filter(project_id__in=projects).order_by()
+    states = DeviceState.objects.filter(project_id__in=projects)
+    made: list[_Part] = []
+
+    def of_device(condition: Q) -> None:
+        made.append(_Part(condition, devices.filter(condition).values_list("pk")))
+
+    def of_state(condition: Q) -> None:
+        exists = Exists(states.filter(condition, device=OuterRef("pk")))
+        made.append(_Part(Q(exists), states.filter(condition).values_list("device_id")))
+
     if asked.query:
-        wanted &= _search(asked.query, projects)
+        of_device(_search(asked.query, projects))
+    types = asked.types
     if asked.connectivity:
-        wanted &= Q(type_id__in=list(DeviceType.objects.filter(connectivity__in=asked.connectivity).values_list("pk")))
-    for field, chosen in (
-        ("type_id", asked.types), ("processing_status", asked.processing), ("connection_status", asked.connection),
-    ):  # fmt: skip
-        if chosen:
-            wanted &= Q(**{f"{field}__in": chosen})
+        of_network = DeviceType.objects.filter(connectivity__in=asked.connectivity).values_list("pk", flat=True)
+        types = tuple(of_network.filter(pk__in=types) if types else of_network)
+    if asked.types or asked.connectivity:
+        of_device(Q(type_id__in=types))
+    if asked.processing:
+        of_device(Q(processing_status__in=asked.processing))
+    if asked.connection:
+        of_device(Q(connection_status__in=asked.connection))
     if asked.flows:
-        wanted &= _in_flows(asked.flows)
-    states = _states(asked, now)
-    if states:
-        wanted &= Q(Exists(DeviceState.objects.filter(states, device=OuterRef("pk"), project_id__in=projects)))
-    for one in asked.where:
-        wanted &= _where(one, indexed)
+        made.append(_in_flows(asked.flows))
+    if asked.silent == NEVER:
+        of_state(Q(last_message_at=None))
+    elif asked.silence:
+        of_state(Q(last_message_at=None) | Q(last_message_at__lt=now - asked.silence))
+    if asked.health:
+        of_state(Q(health__in=[Health[name.upper()] for name in asked.health]))
+    if asked.out_of_sync:
+        of_state(Q(out_of_sync__gt=0))
+    return [*made, *(_where(one, indexed) for one in asked.where)]
+
+
+def _all_of(parts: Iterable[_Part]) -> Q:
+    wanted = Q()
+    for part in parts:
+        wanted &= part.condition
     return wanted
 
 
@@ -163,48 +201,60 @@ def _search(query: str, projects: Iterable[int]) -> Q:
     return wanted
 
 
-def _in_flows(flows: Sequence[int]) -> Q:
+def _in_flows(flows: Sequence[int]) -> _Part:
     # Flows of Projects that the person is not in are no filter: it would tell which devices are in them.
-    visible = Flow.objects.filter(pk__in=flows).values_list("pk", flat=True)
-    wanted = Q(Exists(FlowLink.objects.filter(device=OuterRef("pk"), flow_id__in=list(visible))))
-    return wanted | Q(flow_count=0) if NO_FLOW in flows else wanted
+    visible = list(Flow.objects.filter(pk__in=flows).values_list("pk", flat=True))
+    wanted = Q(Exists(FlowLink.objects.filter(device=OuterRef("pk"), flow_id__in=visible)))
+    if NO_FLOW in flows:
+        return _Part(wanted | Q(flow_count=0))
+    return _Part(wanted, FlowLink.objects.filter(flow_id__in=visible).values_list("device_id"))
 
 
-def _states(asked: Asked, now: datetime) -> Q | None:
-    wanted = Q()
-    if asked.silent == NEVER:
-        wanted &= Q(last_message_at=None)
-    elif asked.silence:
-        wanted &= Q(last_message_at=None) | Q(last_message_at__lt=now - asked.silence)
-    if asked.out_of_sync:
-        wanted &= Q(out_of_sync__gt=0)
-    return wanted or None
-
-
-def _where(one: Where, indexed: values.Indexed) -> Q:
+def _where(one: Where, indexed: values.Indexed) -> _Part:
     """A condition on a value, by the index of its column."""
-    rows = ColumnValue.objects.filter(device=OuterRef("pk"), column_id__in=indexed.of(one.column))
-    if one.operator in "!?":
-        return Q(Exists(rows)) if one.operator == "?" else ~Q(Exists(rows))
+    of_column = ColumnValue.objects.filter(column_id__in=indexed.of(one.column))
+    rows = of_column.filter(device=OuterRef("pk"))
+    if one.operator == "!":
+        return _Part(~Q(Exists(rows)))
+    if one.operator == "?":
+        return _Part(Q(Exists(rows)), of_column.values_list("device_id"))
     if one.operator == "~":
-        return Q(Exists(rows.filter(text__contains=one.value.lower())))
-    field, value = ("number", one.number) if one.number is not None else ("text", one.value.lower())
-    if one.operator == "!=":
-        # A number is not equal to a text either.
-        other = Q(**{field: None}) | ~Q(**{field: value})
-        return Q(Exists(rows.filter(other)))
-    lookup = {"=": "exact", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[one.operator]
-    return Q(Exists(rows.filter(**{f"{field}__{lookup}": value})))
+        wanted = Q(text__contains=one.value.lower())
+    else:
+        field, value = ("number", one.number) if one.number is not None else ("text", one.value.lower())
+        if one.operator == "!=":
+            # A number is not equal to a text either.
+            return _Part(Q(Exists(rows.filter(Q(**{field: None}) | ~Q(**{field: value})))))
+        lookup = {"=": "exact", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[one.operator]
+        wanted = Q(**{f"{field}__{lookup}": value})
+    return _Part(Q(Exists(rows.filter(wanted))), of_column.filter(wanted).values_list("device_id"))
 
 
-def _some(rows: QuerySet[Device]) -> list[int]:
-    """One more than is counted of the ids that match, in no order."""
-    return list(rows.order_by().values_list("pk", flat=True)[: MATCHES + 1])
+def _found(parts: Sequence[_Part], projects: Iterable[int]) -> list[int]:
+    """One more than is counted of the ids that meet all parts, in the order of the ids.
+
+    The part that the fewest devices meet is read from its own index, and the others are looked at for those alone: the
+    database's own estimate of how many meet a condition on a value is worth nothing (all columns share one table).
+    """
+    wanted = Device.objects.filter(_all_of(parts), project_id__in=projects).order_by("pk").values_list("pk", flat=True)
+    fewest: list[int] | None = None
+    for part in parts:
+        if part.ids is not None and (len(parts) > 1 or part.ids.model is not Device):
+            most = MATCHES if fewest is None else len(fewest)
+            ids = [row[0] for row in part.ids[: most + 1]]
+            if len(ids) <= most:
+                fewest = ids
+    if fewest is not None:
+        wanted = wanted.filter(pk__any_of=fewest)
+    return list(wanted[: MATCHES + 1])
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The devices of ``projects`` (id → name); of them those with ids ``within``, or that meet ``condition``."""
+    """The devices of ``projects`` (id → name); of them those with ids ``within``, or that meet ``condition``.
+
+    With both, there are more than ``within``, which are some of those that meet the condition.
+    """
 
     projects: Mapping[int, str]
     indexed: values.Indexed
@@ -214,8 +264,26 @@ class _Source:
     def total(self) -> int:
         return Device.objects.filter(project_id__in=self.projects).count()
 
+    def page(self, asked: Asked, offset: int, size: int, total: int) -> list[int]:
+        """The ids of the ``size`` rows after ``offset`` of ``total``.
+
+        Where many meet a condition the order is walked, which soon fills a page, unless those that meet it stand far
+        down in it: then the page is of those that are known.
+        """
+        if self.condition is None or self.within is None:
+            return self.ids(asked, offset, size, total)
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {WALK_MS}")
+                ids = replace(self, within=None).ids(asked, offset, size, total)
+                cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+                return ids
+        except OperationalError as error:
+            if not isinstance(error.__cause__, QueryCanceled):
+                raise
+            return replace(self, condition=None).ids(asked, offset, size, total)
+
     def ids(self, asked: Asked, offset: int, size: int, total: int) -> list[int]:
-        """The ids of the ``size`` rows after ``offset`` of ``total``."""
         if size <= 0:
             return []
         if asked.sort_value:
@@ -408,4 +476,9 @@ def rows_of(ids: Sequence[int], asked: Asked, projects: Mapping[int, str]) -> li
     return [rows[pk] for pk in ids if pk in rows]
 
 
-MORE_FIELDS: Final = {"barcode": "barcode", "description": "description", "added": "created_at"}
+MORE_FIELDS: Final = {
+    "health": "state__health",
+    "barcode": "barcode",
+    "description": "description",
+    "added": "created_at",
+}

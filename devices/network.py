@@ -19,7 +19,7 @@ from accounts import audit
 from accounts.models import User
 from common import doorbell, states
 
-from . import connectivity, live
+from . import connectivity, deletion, live
 from .errors import DeviceError, NetworkRefused, NetworkUnavailable
 from .models import CONNECTION_ALLOWED, Connection, Device, NetworkTask
 
@@ -118,18 +118,25 @@ def run(device_id: int, *, now: datetime | None = None) -> bool:
                 Operation.ACTIVATE: network.activate,
                 Operation.DEACTIVATE: network.deactivate,
                 Operation.DEREGISTER: network.deregister,
+                Operation.DELETE: deletion.deregister,
             }[operation](device)
         except NetworkUnavailable as error:
             _later(task, str(error), now)
             return False
         except NetworkRefused as error:
-            _finish(task, refused=str(error))
+            refused = str(error) or _("The network gave no reason.")
         except Exception as error:  # an error of our own must not lose the row: it is due again later
             logger.exception("%s of device %s", operation, device_id)
             _later(task, f"{type(error).__name__}", now)
             return False
         else:
-            _finish(task, refused="")
+            refused = ""
+        try:
+            _finish(task, refused=refused)
+        except Exception as error:
+            logger.exception("end of %s of device %s", operation, device_id)
+            _later(task, f"{type(error).__name__}", now)
+            return False
         return True
 
 
@@ -144,12 +151,17 @@ def _later(task: NetworkTask, error: str, now: datetime) -> None:
 def _finish(task: NetworkTask, *, refused: str) -> None:
     """Write the network's answer: once, even where two workers came to the end of the same work."""
     device, operation = task.device, Operation(task.operation)
+    if operation is Operation.DELETE:
+        deletion.finish(task, refused=refused)
+        return
     with transaction.atomic():
         deleted, _each = NetworkTask.objects.filter(pk=task.pk, requested_at=task.requested_at).delete()
         if not deleted:
             return
         before = device.connection_status
         rows = Device.objects.filter(pk=device.pk)
+        if operation is Operation.DEREGISTER and not refused:
+            connectivity.of(device).forget(device)
         if operation is Operation.REGISTER:
             after = Connection.FAILED if refused else Connection.ACTIVE
         elif operation is Operation.DEREGISTER:

@@ -22,10 +22,10 @@ from django.utils import timezone
 from codec import decoders, senml
 from codec.measurements import Measurement
 from devices import live
-from devices.models import Device, FlowLink, Processing
+from devices.models import Device, FlowLink, Health, Processing
 from downlinks import reports
 from lora import events as lora_events
-from lora import frames
+from lora import frames, health
 from lora.events import (
     DownlinkAcknowledged,
     DownlinkFailed,
@@ -47,6 +47,10 @@ UNKNOWN_DEVICE = "The DevEUI is not known here."
 # A clock that is ahead by more than this is not believed: the moment of acceptance is taken. (The moment of
 # processing would not do: a repeated batch has another one.)
 AHEAD = timedelta(days=1)
+
+
+# device id → when its messages came, and how well each came in
+Heard = dict[int, list[tuple[datetime, Health]]]
 
 
 class Unreadable(Exception):
@@ -138,7 +142,7 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
             else:
                 told.append((device, event))
         measured: dict[int, list[Measurement]] = defaultdict(list)
-        heard: dict[int, list[datetime]] = defaultdict(list)
+        heard: Heard = defaultdict(list)
         _lora(told, measured, heard, changes)
         _senml(batch, known, measured, heard, changes)
         # Twins before states: whoever sets desired values takes the rows in the same order.
@@ -222,7 +226,7 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
 def _lora(
     told: list[tuple[Known, Event]],
     measured: dict[int, list[Measurement]],
-    heard: dict[int, list[datetime]],
+    heard: Heard,
     changes: dict[int, set[str]],
 ) -> None:
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
@@ -244,7 +248,7 @@ def _lora(
             new.discard(key)
             changes[device.device_id].add("frames")
             if isinstance(event, Uplink | JoinRequest):
-                heard[device.device_id].append(key.received_at)
+                heard[device.device_id].append((key.received_at, health.judge(event)))
             if isinstance(event, Uplink) and device.processed:
                 measured[device.device_id] += _decode(device, event)
 
@@ -288,7 +292,7 @@ def _senml(
     batch: Batch,
     known: dict[int, Known],
     measured: dict[int, list[Measurement]],
-    heard: dict[int, list[datetime]],
+    heard: Heard,
     changes: dict[int, set[str]],
 ) -> None:
     rows: dict[tuple[int, datetime, int], Pack] = {}
@@ -307,7 +311,7 @@ def _senml(
     for key in sorted(_keep_packs(rows)):
         pack = rows[key]
         changes[pack.device_id].add("messages")
-        heard[pack.device_id].append(pack.received_at)
+        heard[pack.device_id].append((pack.received_at, Health.GOOD))
         if known[pack.device_id].processed:
             measured[pack.device_id] += _believed_values(pack)
 
@@ -358,8 +362,9 @@ def _keep_packs(packs: dict[tuple[int, datetime, int], Pack]) -> list[tuple[int,
 # --- states and instructions ---
 
 STATES = """
-INSERT INTO devices_devicestate AS state (device_id, project_id, last_message_at, previous_message_at, messages)
-SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[])
+INSERT INTO devices_devicestate AS state
+    (device_id, project_id, last_message_at, previous_message_at, messages, health)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::smallint[])
 ON CONFLICT (device_id) DO UPDATE SET
     last_message_at = greatest(state.last_message_at, excluded.last_message_at),
     previous_message_at = CASE
@@ -369,19 +374,21 @@ ON CONFLICT (device_id) DO UPDATE SET
         WHEN excluded.last_message_at > state.last_message_at THEN state.last_message_at
         ELSE greatest(state.previous_message_at, excluded.last_message_at)
     END,
-    messages = state.messages + excluded.messages
+    messages = state.messages + excluded.messages,
+    health = CASE WHEN excluded.last_message_at < state.last_message_at THEN state.health ELSE excluded.health END
 """
 
 
-def _states(known: dict[int, Known], heard: dict[int, list[datetime]]) -> None:
-    """Last and previous message of the devices, one statement."""
+def _states(known: dict[int, Known], heard: Heard) -> None:
+    """Last and previous message of the devices and how the last came in, one statement."""
     if not heard:
         return
     rows = []
     for device_id in sorted(heard):
-        moments = sorted(heard[device_id])
-        previous = moments[-2] if len(moments) > 1 else None
-        rows.append((device_id, known[device_id].project_id, moments[-1], previous, len(moments)))
+        messages = sorted(heard[device_id])
+        last, judged = messages[-1]
+        previous = messages[-2][0] if len(messages) > 1 else None
+        rows.append((device_id, known[device_id].project_id, last, previous, len(messages), judged.value))
     with connection.cursor() as cursor:
         cursor.execute(STATES, [list(column) for column in zip(*rows, strict=True)])
 

@@ -53,6 +53,9 @@ class Internet(Connectivity):
     def deregister(self, device: Device) -> None:
         """As :meth:`register`."""
 
+    def forget(self, device: Device) -> None:
+        """Nothing outlives the device: its rows go with it."""
+
     def send(self, device: Device, instruction: Instruction) -> bool:
         """The device fetches it in the answer to its own next message (I3)."""
         return False

@@ -9,11 +9,12 @@ class LoraConfig(AppConfig):
 
     def ready(self) -> None:
         from common import partitions
-        from devices import connectivity, tabs
+        from devices import connectivity, deletion, tabs
 
-        from . import registration, tab
+        from . import frames, registration, tab
 
         partitions.register("lora_frame", keep_days=settings.FRAME_RETENTION_DAYS)
         connectivity.register(registration.Lora())
+        deletion.register(frames.remove)
         for entry in tab.TABS:
             tabs.register(entry)

@@ -241,6 +241,11 @@ def page(
     return list(rows.order_by("-received_at", "-seq")[:limit])
 
 
+def remove(device_id: int) -> None:
+    """Remove all frames of a device that is being deleted (D9)."""
+    Frame.objects.filter(device_id=device_id).delete()
+
+
 def one(device_id: int, received_at: datetime, seq: int) -> Frame | None:
     return Frame.objects.filter(device_id=device_id, received_at=received_at, seq=seq).first()
 

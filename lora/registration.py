@@ -56,6 +56,9 @@ class Lora(Connectivity):
         if identity is not None:
             networks.of(identity).deregister(identity)
 
+    def forget(self, device: Device) -> None:
+        """Nothing outlives the device: its rows go with it."""
+
     def send(self, device: Device, instruction: Instruction) -> bool:
         identity = self._identity(device)
         networks.of(identity).send(identity, instruction)

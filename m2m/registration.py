@@ -74,6 +74,9 @@ class M2m(Connectivity):
         self._switch(device, SimStatus.DEACTIVATED)
 
     def deregister(self, device: Device) -> None:
+        SimCard.objects.filter(device=device).update(status=SimStatus.INVENTORY)
+
+    def forget(self, device: Device) -> None:
         services.release(device)
 
     def send(self, device: Device, instruction: Instruction) -> bool:

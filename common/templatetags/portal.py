@@ -78,7 +78,7 @@ STATES: Final[dict[str, dict[str, Look]]] = {
     "health": {
         "good": Look("ok", "circle-check", gettext_lazy("Good")),
         "attention": Look("warn", "alert-triangle", gettext_lazy("Needs attention")),
-        "bad": Look("bad", "alert-circle", gettext_lazy("Problem")),
+        "problem": Look("bad", "alert-circle", gettext_lazy("Problem")),
         "unknown": Look("wait", "circle-dashed", gettext_lazy("Not known yet")),
     },
     "job": {

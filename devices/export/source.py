@@ -6,8 +6,9 @@ No transaction and no cursor is open while a slow reader takes the file.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -16,7 +17,7 @@ from django_scopes import scope
 from devices import cells
 from devices.asked import BASE, MORE, Asked, ValueKey
 from devices.filters import rows_of
-from devices.models import Connection, Processing
+from devices.models import Connection, Health, Processing
 
 from .writers import Cell, Head, Row
 
@@ -50,36 +51,47 @@ class Table:
     projects: Mapping[int, str]
     words: Mapping[str, str] = field(
         default_factory=lambda: {
-            f"{kind.__name__}.{value}": str(label) for kind in (Processing, Connection) for value, label in kind.choices
+            f"{kind.__name__}.{value}": str(label)
+            for kind in (Processing, Connection, Health)
+            for value, label in kind.choices
         }
     )
 
     def rows(self) -> Iterator[Row]:
         """Row by row; one that went away meanwhile is left out. The scope is open only while a set is read."""
         keys = [head.key for head in self.heads]
+        takers = [self._taker(key) for key in keys]
         asked = Asked(columns=tuple(keys))
         for first in range(0, len(self.ids), STEP):
             with scope(project=list(self.projects)):
                 found = rows_of(self.ids[first : first + STEP], asked, self.projects)
             for row in found:
-                yield [self._cell(row, key) for key in keys]
+                yield [take(row) for take in takers]
 
-    def _cell(self, row: Mapping[str, Any], key: str) -> Cell:
+    def _taker(self, key: str) -> Callable[[Mapping[str, Any]], Cell]:
+        """How the column's cell is taken from a row; found out once, not for each of a million rows."""
         value = ValueKey.parse(key)
         if value:
-            held = row["values"].get(value)
-            return _plain(held.raw) if held else None
-        found = row[FIELDS[key]]
+
+            def held(row: Mapping[str, Any]) -> Cell:
+                found = row["values"].get(value)
+                return _plain(found.raw) if found else None
+
+            return held
+        take: Callable[[Mapping[str, Any]], Any] = itemgetter(FIELDS[key])
         if key in STATES:
-            return self.words[f"{STATES[key].__name__}.{found}"]
-        return ", ".join(found) if key == "flows" else found
+            prefix = f"{STATES[key].__name__}."
+            # A device without a state of its own has not been heard: its health is 0.
+            return lambda row: self.words[f"{prefix}{take(row) or 0}"]
+        return (lambda row: ", ".join(take(row))) if key == "flows" else take
 
 
-STATES: Final = {"processing": Processing, "connection": Connection}
+STATES: Final = {"processing": Processing, "connection": Connection, "health": Health}
 FIELDS: Final = {
     "name": "name", "type": "type__name", "identifier": "reading", "processing": "processing_status",
     "connection": "connection_status", "last_message": "state__last_message_at", "project": "project_name",
-    "flows": "flow_names", "barcode": "barcode", "description": "description", "added": "created_at",
+    "flows": "flow_names", "health": "state__health",
+    "barcode": "barcode", "description": "description", "added": "created_at",
 }  # fmt: skip
 
 

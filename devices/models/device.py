@@ -189,6 +189,15 @@ class Device(models.Model):
         return self.name
 
 
+class Health(models.IntegerChoices):
+    """How the device's last message came in, worst last. Who knows the network judges it, as messages arrive."""
+
+    UNKNOWN = 0, _("Not known yet")
+    GOOD = 1, _("Good")
+    ATTENTION = 2, _("Needs attention")
+    PROBLEM = 3, _("Problem")
+
+
 class DeviceState(models.Model):
     """What changes with every message, narrow and apart from the searched table (it would cost four times).
 
@@ -200,6 +209,7 @@ class DeviceState(models.Model):
     previous_message_at = models.DateTimeField(_("message before"), null=True)
     messages = models.BigIntegerField(_("messages"), default=0)
     out_of_sync = models.PositiveSmallIntegerField(_("out of sync"), default=0, db_default=0)
+    health = models.PositiveSmallIntegerField(_("health"), choices=Health.choices, default=0, db_default=0)
 
     class Meta:
         verbose_name = _("device state")
@@ -213,6 +223,11 @@ class DeviceState(models.Model):
             ),
             models.Index(
                 fields=["project_id", "device_id"], condition=models.Q(out_of_sync__gt=0), name="state_out_of_sync"
+            ),
+            models.Index(
+                fields=["project_id", "health", "device_id"],
+                condition=models.Q(health__gt=Health.GOOD),
+                name="state_unwell",
             ),
         ]
 
@@ -267,6 +282,7 @@ class NetworkTask(models.Model):
         ACTIVATE = "activate", _("Activate")
         DEACTIVATE = "deactivate", _("Deactivate")
         DEREGISTER = "deregister", _("Remove")
+        DELETE = "delete", _("Delete")
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="network_task")
     operation = models.CharField(_("operation"), max_length=10, choices=Operation.choices)

@@ -35,6 +35,7 @@ UNDERWAY = {
     NetworkTask.Operation.ACTIVATE: lambda: _("Activating"),
     NetworkTask.Operation.DEACTIVATE: lambda: _("Deactivating"),
     NetworkTask.Operation.DEREGISTER: lambda: _("Removing from the network"),
+    NetworkTask.Operation.DELETE: lambda: _("Being deleted"),
 }
 
 

@@ -52,7 +52,7 @@ class TestDownload:
         assert list(row) == [
             "Name", "Type", "Identifier", "Processing", "Connectivity", "Last message", "Project", "Flows",
         ]  # fmt: skip
-        assert list(rows(viewer, columns="all")[0])[8:] == ["Barcode", "Description", "Added"]
+        assert list(rows(viewer, columns="all")[0])[8:] == ["Health", "Barcode", "Description", "Added"]
 
     def test_stranger_gets_nothing_of_it(self, cast: Cast) -> None:
         mine = factories.device(cast.project, name="Mine")

@@ -234,6 +234,7 @@ class TestRows:
             "last_message": WINTER,
             "project": "Greenhouses",
             "flows": "Archive, Climate",
+            "health": "Not known yet",
             "barcode": "0042",
             "description": "Near\nthe door",
             "added": device.created_at,

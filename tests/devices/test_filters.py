@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from devices import filters
 from devices.asked import Asked
 from devices.filters import all_matching, ordered_ids
-from devices.models import Connection, Device, DeviceState, DeviceType
+from devices.models import Connection, Device, DeviceState, DeviceType, Health
 from m2m.models import SimCard
 from tests import factories
 from tests.cast import Cast
@@ -185,3 +191,46 @@ def test_types_of_other_projects_are_not_offered(cast: Cast, fleet: dict[str, De
     )
     assert "Their own" not in get(cast.client(cast.viewer), panel="filter")
     assert "Their own" in get(cast.client(cast.stranger), panel="filter")
+
+
+def test_filter_by_health(cast: Cast, fleet: dict[str, Device]) -> None:
+    with scopes_disabled():
+        DeviceState.objects.filter(pk=fleet["Door"].pk).update(health=Health.PROBLEM)
+        DeviceState.objects.filter(pk=fleet["House"].pk).update(health=Health.GOOD)
+    client = cast.client(cast.viewer)
+    assert names(get(client, health="problem")) == ["Door"]
+    assert names(get(client, health=["problem", "unknown"])) == ["Door", "Meter", "Router"]
+    assert names(get(client, health="nonsense")) == ["Door", "House", "Meter", "Router"]
+    html = get(client, health="problem", col=["name", "health"])
+    assert '<span class="quiet">Health</span> Problem' in html
+    assert 'data-tone="bad"' in html
+
+
+def test_walk_that_takes_too_long_is_given_up(
+    cast: Cast, fleet: dict[str, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More match than are counted and the order has them far down: the page is of those that are known."""
+    monkeypatch.setattr(filters, "MATCHES", 2)
+    client = cast.client(cast.viewer)
+    assert names(get(client, processing=["active", "not_linked"], sort="-name")) == ["Router", "Meter"]
+    real = filters._Source._ordered
+
+    def slow(self: Any, key: str) -> Any:
+        parts, order = real(self, key)
+        if self.condition is None:
+            return parts, order
+        sleep = RawSQL("SELECT pg_sleep(5)::text IS NOT NULL", [], output_field=BooleanField())
+        return [rows.alias(slow=sleep).filter(slow=True) for rows in parts], order
+
+    monkeypatch.setattr(filters._Source, "_ordered", slow)
+    # The two that were found first, in order; and the request goes on to work.
+    assert names(get(client, processing=["active", "not_linked"], sort="-name")) == ["House", "Door"]
+
+
+def test_fewest_are_read_first_and_the_others_looked_at_for_them(cast: Cast, fleet: dict[str, Device]) -> None:
+    """The statement that finds the matches starts from the ids of the rarest filter."""
+    client = cast.client(cast.viewer)
+    with CaptureQueriesContext(connection) as queries:
+        assert names(get(client, connectivity="lora", connection="failed", silent="1d")) == ["House"]
+    house = fleet["House"].pk
+    assert sum(f"ARRAY[{house}]" in query["sql"] or f"'{{{house}}}'" in query["sql"] for query in queries) >= 1

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from devices import network, tasks
+from devices import deletion, network, tasks
 from devices.models import Connection, Device, NetworkTask
-from lora.models import SimulatedDevice
+from lora.models import LoraIdentity, SimulatedDevice
 from tests import factories
 from tests.cast import Cast
 from tests.processes import celery_worker, database_url, kill, wait_for
@@ -23,10 +23,11 @@ def status(device: Device) -> str:
     return Device.objects.values_list("connection_status", flat=True).get(pk=device.pk)
 
 
-def waits_for_a_lock() -> bool:
+def waits_for_a_lock(table: str = "simulateddevice") -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%simulateddevice%'"
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s",
+            [f"%{table}%"],
         )
         return bool(cursor.fetchone()[0])
 
@@ -50,4 +51,25 @@ def test_worker_killed_while_the_network_is_asked(cast: Cast, tmp_path: Path) ->
         tasks.sweep_network_tasks()
         wait_for(lambda: status(device) == "active", "the second worker to finish", log=log)
     assert SimulatedDevice.objects.count() == 1
+    assert not NetworkTask.objects.exists()
+
+
+def test_worker_killed_while_the_device_is_removed(cast: Cast, tmp_path: Path) -> None:
+    device = factories.lora_device(cast.project, connection=Connection.ACTIVE)
+    log = tmp_path / "worker.log"
+    # The removal's transaction is held at its next to last table.
+    with psycopg.connect(database_url()) as holder:
+        holder.execute("LOCK TABLE devices_identity IN ACCESS EXCLUSIVE MODE")
+        with celery_worker(log) as first:
+            deletion.request(device=device, actor=cast.operator)
+            wait_for(lambda: waits_for_a_lock("devices_identity"), "the worker to remove the rows", log=log)
+            kill(first)
+        holder.rollback()
+    assert LoraIdentity.objects.filter(device=device).exists(), "nothing of it is gone"
+    assert NetworkTask.objects.get().operation == "delete"
+    NetworkTask.objects.update(not_before=timezone.now())
+    with celery_worker(log):
+        tasks.sweep_network_tasks()
+        wait_for(lambda: not Device.objects.filter(pk=device.pk).exists(), "the second worker to finish", log=log)
+    assert not LoraIdentity.objects.exists()
     assert not NetworkTask.objects.exists()

@@ -11,14 +11,23 @@ import cbor2
 import pytest
 
 from codec.lorawan import eu868
-from devices.models import Device, DeviceState, DeviceType, SenmlMessage
+from devices.models import Device, DeviceState, DeviceType, Health, SenmlMessage
 from devices.services import deactivate, link_flow
 from downlinks import execution, services
 from downlinks.models import Downlink
 from flows.models import Flow
 from ingest import pipeline, stream
 from ingest.pipeline import Entry, Result, process
-from lora.events import DownlinkAcknowledged, DownlinkFailed, DownlinkSent, Located, Location, Reception, Uplink
+from lora.events import (
+    DownlinkAcknowledged,
+    DownlinkFailed,
+    DownlinkSent,
+    JoinRequest,
+    Located,
+    Location,
+    Reception,
+    Uplink,
+)
 from lora.models import Frame, LoraIdentity
 from tests import factories
 from tests.cast import Cast
@@ -486,3 +495,43 @@ def test_decoder_with_a_mistake_costs_the_values_only(device: Device, monkeypatc
     Flow.objects.update(decoder="thingsml-lora")
     told(uplink(now()))
     assert (frame(device).fcnt, reported(device)) == (1, {})
+
+
+# --- health (L6) ---
+
+
+def heard_at(esp: float) -> tuple[Reception, ...]:
+    return (Reception(gateway="7076FF0056060B8A", rssi=-100.0, snr=5.0, esp=esp),)
+
+
+def health(device: Device) -> Health:
+    return Health(DeviceState.objects.get(device=device).health)
+
+
+@pytest.mark.parametrize(
+    ("esp", "expected"),
+    [(-100.0, Health.GOOD), (-120.0, Health.GOOD), (-120.5, Health.ATTENTION), (-131.0, Health.PROBLEM)],
+)
+def test_health_follows_the_signal_of_the_last_message(device: Device, esp: float, expected: Health) -> None:
+    assert health(device) is Health.UNKNOWN
+    told(uplink(now() - timedelta(minutes=3), 1, receptions=heard_at(-140.0)))
+    assert health(device) is Health.PROBLEM
+    # Two in one batch: the later one counts, wherever it stands.
+    late, last = now() - timedelta(minutes=2), now() - timedelta(minutes=1)
+    told(uplink(last, 3, receptions=heard_at(esp)), uplink(late, 2, receptions=heard_at(-140.0)))
+    assert health(device) is expected
+    # One that comes late says nothing of now.
+    told(uplink(now() - timedelta(minutes=9), 9, receptions=heard_at(-125.0)))
+    assert health(device) is expected
+
+
+def test_health_of_a_device_that_asks_to_join(device: Device) -> None:
+    told(JoinRequest(dev_eui=DEV_EUI, at=now() - timedelta(minutes=1), mic="00000001"))
+    assert health(device) is Health.ATTENTION
+    told(uplink(now(), 1))
+    assert health(device) is Health.GOOD
+
+
+def test_health_of_a_device_without_radio_is_good_when_it_sends(internet: Device) -> None:
+    sent(internet, pack(internet, {"n": "t", "v": 1}))
+    assert health(internet) is Health.GOOD
