@@ -363,7 +363,9 @@ class TestControls:
         assert f'href="{url(again)}">attempt 1<' in body(client.get(url(job)))
         assert f'href="{url(job)}"' in body(client.get(url(again)))
 
-    @pytest.mark.parametrize(("state", "token"), [(JobState.RUNNING, str(uuid4())), (JobState.FINISHED, "x")])
+    @pytest.mark.parametrize(
+        ("state", "token"), [(JobState.RUNNING, "7f9811b8-4510-49d9-8b1e-a5f15db3d61f"), (JobState.FINISHED, "x")]
+    )
     def test_nothing_to_try_again(self, cast: Cast, job: Job, state: JobState, token: str) -> None:
         moved(job, state)
         response = cast.client(cast.operator).post(url(job, "retry/"), {"token": token}, follow=True)
