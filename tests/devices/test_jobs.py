@@ -134,6 +134,8 @@ def test_another_number_than_was_agreed_does_nothing(cast: Cast, recorder: Recor
     with pytest.raises(jobs.SelectionChanged) as raised:
         start(recorder.action, ids, cast.operator, agreed=2)
     assert raised.value.found == 3
+    with pytest.raises(jobs.SelectionChanged):
+        start(recorder.action, ids, cast.operator, devices=Device.objects.none())
     assert (
         not Job.objects.exists()
         and not JobItem.objects.exists()
@@ -406,6 +408,16 @@ def test_queries_of_a_set_do_not_grow_with_it(cast: Cast) -> None:
             assert worker.one_set(500, timezone.now()) == size
         counted.append(len(queries))
     assert counted[0] == counted[1] <= 14
+
+
+def test_items_of_a_new_job_are_found_in_their_order(cast: Cast, recorder: Recorder) -> None:
+    """Whatever the planner knows of the table: sorting all items for every set would make a long job slow."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE devices_jobitem")
+    job = start(recorder.action, many(cast, 300), cast.operator)
+    pending = JobItem.objects.filter(job=job, outcome=Outcome.PENDING, number__gt=0).order_by("number")
+    plan = pending[:100].explain()
+    assert "Sort" not in plan and "Index Scan" in plan, plan
 
 
 def test_preview_is_one_query(cast: Cast, django_assert_num_queries: Any) -> None:
