@@ -5,15 +5,16 @@
 * :func:`support_staff` – support staff, nothing of a Project;
 * :func:`in_projects` – a person with a role; opens the scope (django-scopes) of the person's Projects, so that
   queries cannot see others. With ``resolve`` the object that the address names is looked up inside that scope:
-  outside it the answer is 404, inside it with too weak a role 403.
+  outside it the answer is 404, inside it with too weak a role 403. An object of several Projects (``project_ids``,
+  such as a job over many devices) takes the role in every one of them: 404 where one is not the person's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Any, Concatenate, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Protocol, cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
@@ -67,6 +68,11 @@ class Person:
         held = self.role_in(project_id)
         return held is not None and held.covers(role)
 
+    def weakest_role_in(self, project_ids: Sequence[int]) -> Role | None:
+        """The role that the person has in all of these Projects; None where there is one without, or none at all."""
+        held = [self.role_in(pk) for pk in project_ids]
+        return None if None in held else min(filter(None, held), key=lambda role: role.rank, default=None)
+
     def may_somewhere(self, role: Role) -> bool:
         return any(Role(row.role).covers(role) for row in self.memberships.values())
 
@@ -84,8 +90,13 @@ class InProject(Protocol):
     def project_id(self) -> int: ...
 
 
-T = TypeVar("T", bound=InProject)
-Resolver = Callable[[Mapping[str, Any]], tuple[str, InProject]]
+class InSeveralProjects(Protocol):
+    @property
+    def project_ids(self) -> Sequence[int]: ...
+
+
+Found = InProject | InSeveralProjects
+Resolver = Callable[[Mapping[str, Any]], tuple[str, Found]]
 
 
 def _mark(view: View, access: Access) -> View:
@@ -167,7 +178,7 @@ def in_projects(
             with scope(project=list(person.memberships)):
                 if resolve is not None:
                     keyword, found = resolve(kwargs)
-                    held = person.role_in(found.project_id)
+                    held = person.weakest_role_in(_projects_of(found))
                     if held is None:
                         raise Http404
                     if not held.covers(needed):
@@ -186,6 +197,11 @@ def in_projects(
         return _mark(view, Access("in projects", see=see, change=change, methods=methods, names=names))
 
     return decorate
+
+
+def _projects_of(found: Found) -> Sequence[int]:
+    several: Sequence[int] | None = getattr(found, "project_ids", None)
+    return [cast("InProject", found).project_id] if several is None else several
 
 
 def to_sign_in(request: HttpRequest) -> HttpResponse:

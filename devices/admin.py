@@ -6,11 +6,24 @@ Links to Flows and messages have composite primary keys, which the admin does no
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import cast
 
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from accounts.models import User
 from common.admin import LookedAt
+from common.states import StateConflict
 
+from . import deletion
 from .models import Device, DeviceState, DeviceType, Identity, Job, NetworkTask, SavedView, ValueColumn
+
+# At once, from the admin; more go from All Devices.
+MOST_DELETED = 200
 
 
 @admin.register(DeviceType)
@@ -30,6 +43,31 @@ class DeviceAdmin(LookedAt, admin.ModelAdmin[Device]):
     list_select_related = ("type", "project")
     ordering = ("-pk",)
     show_full_result_count = False
+    actions = ("delete_for_good",)
+
+    @admin.action(
+        description=_("Delete for good (network registration, data, identifiers)"), permissions=["delete_for_good"]
+    )
+    def delete_for_good(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Any device, also managed ones, which their Projects cannot delete (D9); asks once more first."""
+        devices = list(queryset.select_related("type")[:MOST_DELETED])
+        if "confirmed" not in request.POST:
+            context = {**self.admin_site.each_context(request), "devices": devices, "title": _("Delete for good?")}
+            return render(request, "admin/devices/delete_for_good.html", context)
+        asked = 0
+        for device in devices:
+            try:
+                deletion.request(device=device, actor=cast("User", request.user), by_support=True)
+                asked += 1
+            except StateConflict:
+                busy = _("%(name)s: the network is still at work on it. Try again in a moment.")
+                self.message_user(request, busy % {"name": device.name}, messages.WARNING)
+        text = ngettext("%(number)d device is being deleted.", "%(number)d devices are being deleted.", asked)
+        self.message_user(request, text % {"number": asked}, messages.SUCCESS)
+        return None
+
+    def has_delete_for_good_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("devices.delete_device")
 
 
 @admin.register(DeviceState)

@@ -46,7 +46,10 @@ class NetworkForm(forms.Form):
 
     It claims the identifiers (``devices.services.claim_identifier``), and may set errors through
     IdentifierInUse with ``field`` naming the input. It gives the secrets to show once.
+    ``reads_codes``: a QR code of the device (TR005) can fill it (D12); its fields have the names of codes.CARRIED.
     """
+
+    reads_codes = False
 
     def __init__(self, *args: Any, device: Device, **kwargs: Any) -> None:
         self.device = device

@@ -16,16 +16,24 @@ from common import doorbell, states
 
 from . import connectivity, live
 from .capabilities import Capability, require
-from .models import Device, Identity, NetworkTask, SenmlMessage
+from .models import Device, DeviceState, Identity, NetworkTask, SenmlMessage
 
 # Told in the transaction of the removal or of the refusal: device id, the network's reason ("" where it is removed).
 on_finished: list[Callable[[int, str], None]] = []
+_early: list[Callable[[int], None]] = []
 _removers: list[Callable[[int], None]] = []
 
 
-def register(remover: Callable[[int], None]) -> None:
-    """``remover`` removes, by device id, rows of a table that has no foreign key to the device."""
-    _removers.append(remover)
+def register(remover: Callable[[int], None], *, early: bool = False) -> None:
+    """``remover`` removes, by device id, rows of a table that has no foreign key to the device. ``early``: rows that
+    a batch of messages locks before it locks the device's state; they are taken in the same order here."""
+    (_early if early else _removers).append(remover)
+
+
+def is_under_way(device: Device) -> bool:
+    """Whether the device is being deleted; ``network_task`` should have been read with it."""
+    task: NetworkTask | None = getattr(device, "network_task", None)
+    return task is not None and task.operation == NetworkTask.Operation.DELETE
 
 
 def request(*, device: Device, actor: User | None, by_support: bool = False) -> None:
@@ -91,6 +99,11 @@ def finish(task: NetworkTask, *, refused: str) -> None:
 
 
 def _remove(device: Device) -> None:
+    # A batch of messages that is being written holds the state: it is waited for, and its messages go too. One that
+    # comes later fails on the state's foreign key, is tried again, and finds no such device.
+    for remover in _early:
+        remover(device.pk)
+    DeviceState.objects.filter(pk=device.pk).delete()
     connectivity.of(device).forget(device)
     for remover in _removers:
         remover(device.pk)

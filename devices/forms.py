@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, cast
 
@@ -47,14 +47,27 @@ class AddDeviceForm(forms.Form):
     """
 
     token = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    # What a QR code said, on its way to the network step (codes.CARRIED).
+    dev_eui = forms.CharField(widget=forms.HiddenInput, required=False)
+    app_eui = forms.CharField(widget=forms.HiddenInput, required=False)
     name = _text("name", help_text=gettext_lazy("What you call it, or the thing that it is on."))
     barcode = _text("barcode", help_text=gettext_lazy("The serial number or code on its outside."))
     description = _text("description", widget=forms.Textarea(attrs={"rows": 3}))
 
     field_order = ["token", "project", "device_type", "name", "barcode", "description"]
 
-    def __init__(self, data: Any = None, *, projects: list[Project], chosen: str = "", **options: Any) -> None:
-        super().__init__(data, initial={"token": uuid.uuid4(), "project": chosen}, **options)
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        projects: list[Project],
+        chosen: str = "",
+        filled: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """``filled``: what the form shows without being checked (field → value)."""
+        initial = {"token": uuid.uuid4(), "project": chosen, **(filled or {})}
+        super().__init__(data, initial=initial, **options)
         self.one_project = projects[0] if len(projects) == 1 else None
         if self.one_project is None:
             self.fields["project"] = ProjectField(projects)
@@ -111,6 +124,24 @@ class DeviceForm(forms.Form):
         super().__init__(data, initial=initial)
         if not capabilities.has(device, Capability.EDIT_BARCODE):
             del self.fields["barcode"]
+
+
+class TypedNameForm(forms.Form):
+    """The name of what is deleted, typed exactly (D9)."""
+
+    typed = forms.CharField(max_length=200, strip=True)
+
+    def __init__(self, data: Any = None, *, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+        field = self.fields["typed"]
+        field.label = _("Type its name: %(name)s") % {"name": name}
+        field.widget.attrs |= {"autocomplete": "off", "spellcheck": "false"}
+
+    def clean_typed(self) -> str:
+        if self.cleaned_data["typed"] != self.name.strip():
+            raise forms.ValidationError(_("This is not its name. Capitals and spaces count."))
+        return self.name
 
 
 class LinkFlowForm(forms.Form):

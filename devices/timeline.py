@@ -24,6 +24,8 @@ ACTIONS: Final[Mapping[str, tuple[str, StrOrPromise]]] = {
     "device.activated": ("player-play", gettext_lazy("Activated")),
     "device.linked": ("link", gettext_lazy("Linked to a Flow")),
     "device.unlinked": ("unlink", gettext_lazy("Unlinked from a Flow")),
+    "device.deletion_requested": ("trash", gettext_lazy("Deletion requested")),
+    "device.deletion_refused": ("alert-circle", gettext_lazy("The network refused the deletion")),
     "device.moved_away": ("folder", gettext_lazy("Moved to another Project")),
     "device.moved_here": ("folder", gettext_lazy("Came from another Project")),
     "network.registration_requested": ("plug", gettext_lazy("Registration on the network requested")),

@@ -53,6 +53,8 @@ def grouped(value: str) -> str:
 class LoraNetworkForm(NetworkForm):
     """DevEUI, AppEUI and AppKey as the device's maker gave them."""
 
+    reads_codes = True
+
     dev_eui = forms.CharField(label="DevEUI", max_length=40, help_text=_("16 hexadecimal digits, often on the label."))
     app_eui = forms.CharField(label="AppEUI", max_length=40, help_text=_("16 hexadecimal digits; also called JoinEUI."))
     app_key = forms.CharField(
@@ -83,6 +85,7 @@ class LoraNetworkForm(NetworkForm):
 class GeneratedNetworkForm(LoraNetworkForm):
     """A programmable own device: the portal makes all three; the person only agrees."""
 
+    reads_codes = False
     dev_eui = None  # type: ignore[assignment]
     app_eui = None  # type: ignore[assignment]
     app_key = None  # type: ignore[assignment]

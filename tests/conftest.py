@@ -199,3 +199,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped:
         terminalreporter.section("BROWSER TESTS SKIPPED", sep="!", red=True, bold=True)
         terminalreporter.write_line(f"BROWSER TESTS SKIPPED: {len(skipped)} did not run, because {NO_BROWSER}.")
+
+
+@pytest.fixture(autouse=True)
+def english() -> None:
+    """A request leaves its language on in the thread: the next test starts in English again."""
+    from django.utils import translation
+
+    translation.activate("en")

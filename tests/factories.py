@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +13,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Project, Role, Subscription, User
 from devices import services
-from devices.models import Connection, Device, DeviceType
+from devices.models import Connection, Device, DeviceType, Job, JobItem, Outcome
 from flows.models import Flow
 from flows.services import create_flow
 from internet.models import InternetIdentity
@@ -115,4 +117,30 @@ def m2m_device(in_project: Project, *, secret: str = SECRET, imei: str = "", **f
         services.claim_identifier(device=made, kind="IMEI", value=identity.imei, primary=True)
         identity.save(force_insert=True)
     sim(in_project, device=made, status=SimStatus.ACTIVE)
+    return made
+
+
+@scopes_disabled()
+def job(
+    in_project: Project, devices: Sequence[Device], outcomes: Sequence[Outcome] = (), *, reason: str = "", **fields: Any
+) -> Job:
+    """A job over these devices as if the engine had come so far: what became of each, "not begun" for the rest."""
+    reached = [*outcomes, *[Outcome.PENDING] * (len(devices) - len(outcomes))]
+    count = Counter(reached)
+    fields = {"action": "activate", "project_ids": [in_project.pk], "token": uuid4(), "total": len(devices)} | fields
+    made = Job.objects.create(
+        done=count[Outcome.DONE], skipped=count[Outcome.SKIPPED], failed=count[Outcome.FAILED], **fields
+    )
+    JobItem.objects.bulk_create(
+        JobItem(
+            job=made,
+            number=number,
+            device_id=each.pk,
+            label=each.name,
+            identifier=each.identifier or "",
+            outcome=outcome,
+            reason=reason if outcome in {Outcome.SKIPPED, Outcome.FAILED} else "",
+        )
+        for number, (each, outcome) in enumerate(zip(devices, reached, strict=True), 1)
+    )
     return made

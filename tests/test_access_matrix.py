@@ -36,12 +36,15 @@ class Stage:
             "m2m": factories.m2m_device(cast.project, in_flow=self.flow),
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
         }
+        self.job = factories.job(cast.project, [self.device])
 
     def url(self, route: str) -> str:
         device = next((found for app, found in self.kinds.items() if f"/{app}/" in f"/{route}/"), self.device)
         values: dict[str, Any] = {
             "device_id": device.pk,
             "flow_id": self.flow.pk,
+            "job_id": self.job.pk,
+            "action": "activate",
             "view_id": self.view.pk,
             "number": 1,
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
@@ -29,6 +30,7 @@ PAGE_THREADS = int(os.environ.get("THINGS_PAGE_THREADS", "4"))
 pages: ASGIApp = WSGIMiddleware(cast("Any", pages_wsgi), workers=PAGE_THREADS)  # type: ignore[assignment]
 # A file holds its thread for as long as it is taken: were they those of the pages, a few slow takers would stop all.
 DOWNLOADS = "/devices/export/devices."
+REPORTS = re.compile(r"/devices/jobs/\d+/report\.csv")
 DOWNLOAD_THREADS = 2
 downloads: ASGIApp = WSGIMiddleware(cast("Any", pages_wsgi), workers=DOWNLOAD_THREADS)  # type: ignore[assignment]
 # Seconds without taking a byte after which nobody is thought to be there.
@@ -44,7 +46,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await ingestion(scope, receive, send)
     elif scope["path"].startswith("/live/"):
         await live_stream(scope, receive, send)
-    elif scope["path"].startswith(DOWNLOADS):
+    elif scope["path"].startswith(DOWNLOADS) or REPORTS.fullmatch(scope["path"]):
         await download(scope, receive, send)
     else:
         await page(scope, receive, send)

@@ -7,11 +7,12 @@ class TwinConfig(AppConfig):
     verbose_name = _("Device Twin")
 
     def ready(self) -> None:
-        from devices import bulk, tabs, values
+        from devices import bulk, deletion, tabs, values
 
         from . import bulk as actions
-        from . import columns, tab
+        from . import columns, services, tab
 
         tabs.register(tab.TAB)
         bulk.register(actions.METADATA)
         values.provide(columns.PROVIDER)
+        deletion.register(services.remove, early=True)

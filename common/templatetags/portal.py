@@ -82,8 +82,14 @@ STATES: Final[dict[str, dict[str, Look]]] = {
         "unknown": Look("wait", "circle-dashed", gettext_lazy("Not known yet")),
     },
     "job": {
-        "waiting": Look("wait", "clock", gettext_lazy("Waiting")),
         "running": Look("busy", "pulse", gettext_lazy("Running")),
+        "paused": Look("off", "player-pause", gettext_lazy("Paused")),
+        "cancelled": Look("off", "ban", gettext_lazy("Cancelled")),
+        "finished": Look("ok", "circle-check", gettext_lazy("Finished")),
+    },
+    "outcome": {
+        "pending": Look("wait", "circle-dashed", gettext_lazy("Not begun")),
+        "waiting": Look("busy", "pulse", gettext_lazy("Under way")),
         "done": Look("ok", "circle-check", gettext_lazy("Done")),
         "skipped": Look("off", "circle-minus", gettext_lazy("Skipped")),
         "failed": Look("bad", "alert-circle", gettext_lazy("Failed")),
@@ -332,6 +338,12 @@ def steps(current: int, *labels: str) -> SafeString:
         _("Steps"),
         format_html_join("", "{}", ((step(number, label),) for number, label in enumerate(labels, 1))),
     )
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """A whole number with the separators of thousands of the person's language."""
+    return formats.number_format(number, force_grouping=True)
 
 
 @register.filter

@@ -45,14 +45,16 @@ class Format:
     write: Callable[[Sequence[Head], Iterable[Row], ZoneInfo], Iterator[bytes]]
 
 
-def csv_stream(heads: Sequence[Head], rows: Iterable[Row], zone: ZoneInfo) -> Iterator[bytes]:
+def csv_stream(
+    heads: Sequence[Head], rows: Iterable[Row], zone: ZoneInfo, *, quoting: int = csv.QUOTE_MINIMAL
+) -> Iterator[bytes]:
     """RFC 4180 in UTF-8 with a byte order mark, without which spreadsheets take it for another encoding.
 
     Moments are ISO 8601 with their offset. A text that a spreadsheet would run as a formula has an apostrophe
     before it; numbers have none.
     """
     text = io.StringIO()
-    write = csv.writer(text).writerow
+    write = csv.writer(text, quoting=quoting).writerow  # type: ignore[arg-type]
     text.write("\ufeff")
     write([_csv_cell(head.label, zone) for head in heads])
     for row in rows:

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("devices", "0004_jobs_and_columns")]
+    dependencies = [("devices", "0005_delete_operation")]
 
     operations = [
         migrations.AddField(

@@ -18,7 +18,7 @@ from accounts.models import AuditEntry, Role
 from codec import decoders
 from common.htmx import page, wants_partial
 from common.states import StateConflict
-from devices import capabilities, connectivity, services, tabs, timeline
+from devices import capabilities, connectivity, deletion, services, tabs, timeline
 from devices.access import device_view
 from devices.capabilities import Capability, NotAllowedForType
 from devices.forms import DeviceForm
@@ -43,7 +43,7 @@ def frame(device: Device, request: HttpRequest, *, active: str) -> dict[str, Any
     """What ``devices/_detail.html`` needs, for every app that brings a tab. ``active``: the tab's slug.
 
     Keys: device, tabs, active, nav, connectivity, card, network_task, underway, has_network_info, flows,
-    may_switch, may_register, can_change (the person's role in the device's Project).
+    may_switch, may_register, may_delete, being_deleted, can_change (the person's role in the device's Project).
     """
     return {"tabs": tabs.links(device, active), "nav": "devices"} | cards_context(device, request, active=active)
 
@@ -71,6 +71,8 @@ def cards_context(device: Device, request: HttpRequest, *, active: str) -> dict[
         "flows": list(Flow.objects.filter(device_links__device=device).order_by("name", "pk")),
         "can_change": can_change,
         "may_switch": can_change and capabilities.has(device, Capability.SWITCH),
+        "being_deleted": deletion.is_under_way(device),
+        "may_delete": can_change and capabilities.has(device, Capability.ADD_REMOVE),
         "may_register": can_change and capabilities.has(device, Capability.SECRETS),
     }
 

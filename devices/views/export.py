@@ -133,8 +133,7 @@ def download(request: PersonRequest, file_format: str) -> HttpResponse:
     everything = (request.POST if request.method == "POST" else request.GET).get("columns") == "all"
     table = Table(array("q", chosen.ids()), heads(chosen.asked, everything=everything), chosen.projects)
     chunks = kind.write(table.heads, table.rows(), ZoneInfo(request.user.time_zone))
-    gone = request.META.get("asgi.scope", {}).get("things.gone")
-    response = StreamingHttpResponse(_until(gone, chunks), content_type=kind.content_type)
+    response = StreamingHttpResponse(until_gone(request, chunks), content_type=kind.content_type)
     return _named(cast("HttpResponse", response), kind)
 
 
@@ -144,8 +143,9 @@ def _named(response: HttpResponse, kind: Format) -> HttpResponse:
     return response
 
 
-def _until(gone: Event | None, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, as long as somebody takes them."""
+def until_gone(request: PersonRequest, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks of a file, as long as somebody takes them."""
+    gone: Event | None = request.META.get("asgi.scope", {}).get("things.gone")
     for chunk in chunks:
         if gone is not None and gone.is_set():
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponse
@@ -13,7 +15,7 @@ from accounts.access import PersonRequest
 from accounts.models import Role
 from common.htmx import page
 from common.states import StateConflict
-from devices import capabilities, connectivity, network
+from devices import capabilities, codes, connectivity, network
 from devices.access import device_view
 from devices.capabilities import Capability, NotAllowedForType
 from devices.connectivity import NetworkForm, Secret
@@ -27,19 +29,26 @@ OPEN = {source for source, targets in CONNECTION_ALLOWED.items() if Connection.P
 
 
 @device_view("GET", "POST", see=Role.OPERATOR)
-@sensitive_post_parameters("app_key", "secret")
+@sensitive_post_parameters("app_key", "secret", "qr")
 def step(request: PersonRequest, device: Device) -> HttpResponse:
     """Step 2 of the wizard, and the same page later. The answer to the POST is the only one with the secrets."""
     if not capabilities.has(device, Capability.SECRETS) or device.connection_status not in OPEN:
         messages.warning(request, _("This device needs no network info now."))
         return redirect("devices:detail", device_id=device.pk)
-    form = connectivity.of(device).network_form(device, request.POST if request.method == "POST" else None)
+    reading = request.method == "POST" and codes.asked(request.POST)
+    data = request.POST if request.method == "POST" and not reading else None
+    form = connectivity.of(device).network_form(device, data)
+    code_form = codes.CodeForm() if form.reads_codes else None
     context = question(device) | {
         "form": form,
+        "code_form": code_form,
         "in_wizard": "new" in request.GET,
         "generated": not form.fields,
     }
-    if request.method != "POST":
+    if reading and form.reads_codes:
+        return read_code(request, form, context)
+    if data is None:
+        form.initial.update(codes.carried(request.GET) if form.reads_codes else {})
         return page(request, "devices/network.html", context)
     try:
         secrets = save(request, device, form) if form.is_valid() else None
@@ -52,6 +61,16 @@ def step(request: PersonRequest, device: Device) -> HttpResponse:
         messages.success(request, _("The network info is saved, and the device is being registered."))
         return redirect("devices:detail", device_id=device.pk)
     return page(request, "devices/network_done.html", context | {"secrets": {one.label: one.value for one in secrets}})
+
+
+def read_code(request: PersonRequest, form: NetworkForm, context: dict[str, Any]) -> HttpResponse:
+    """The same page with what the QR code says filled in, or with what is wrong beside it. Nothing is saved."""
+    code_form = codes.CodeForm(request.POST)
+    form.initial.update({name: request.POST[name] for name in form.fields if name in request.POST})
+    if not code_form.is_valid():
+        return page(request, "devices/network.html", context | {"code_form": code_form}, status=422)
+    form.initial.update({name: value for name, value in code_form.fills().items() if name in form.fields})
+    return page(request, "devices/network.html", context | {"filled": code_form.fills()})
 
 
 def save(request: PersonRequest, device: Device, form: NetworkForm) -> list[Secret] | None:

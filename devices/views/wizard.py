@@ -6,12 +6,13 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from accounts.access import PersonRequest, in_projects
-from accounts.models import Role
+from accounts.models import Project, Role
 from common.htmx import page
-from devices import connectivity, services
+from devices import codes, connectivity, services
 from devices.errors import DeviceError
 from devices.forms import AddDeviceForm
 from devices.models import Device
@@ -22,6 +23,8 @@ def add(request: PersonRequest) -> HttpResponse:
     """Ask for the device; only Projects in which the person is operator are offered. A GET with ``project``
     brings that Project's types (htmx asks so when another one is chosen)."""
     projects = request.person.projects_with(Role.OPERATOR)
+    if request.method == "POST" and codes.asked(request.POST):
+        return read_code(request, projects)
     data = request.POST if request.method == "POST" else None
     form = AddDeviceForm(data, projects=projects, chosen=request.GET.get("project", ""))
     if request.method == "POST" and form.is_valid():
@@ -31,9 +34,26 @@ def add(request: PersonRequest) -> HttpResponse:
                 # The same page again with something changed: it names the device that is there.
                 text = _("The device was added already, as %(name)s. Change it on its Device tab.")
                 messages.warning(request, text % {"name": device.name})
-            return HttpResponseRedirect(f"{reverse('devices:network', kwargs={'device_id': device.pk})}?new=1")
-    context = {"nav": "devices", "form": form}
+            query = urlencode({"new": "1"} | codes.carried(form.cleaned_data))
+            return HttpResponseRedirect(f"{reverse('devices:network', kwargs={'device_id': device.pk})}?{query}")
+    context = {"nav": "devices", "form": form, "code_form": codes.CodeForm(), "filled": codes.carried(request.POST)}
     return page(request, "devices/add.html", context, partial="device-type-field", status=422 if form.errors else 200)
+
+
+def read_code(request: PersonRequest, projects: list[Project]) -> HttpResponse:
+    """The same page with what the QR code says filled in, or with what is wrong beside it. Nothing is saved."""
+    entered = {name: str(value) for name, value in request.POST.items()}
+    code_form = codes.CodeForm(request.POST)
+    status = 200
+    if code_form.is_valid():
+        # A code without a serial number leaves the barcode that somebody typed.
+        entered |= {name: value for name, value in code_form.fills().items() if value}
+        code_form = codes.CodeForm()
+    else:
+        status = 422
+    form = AddDeviceForm(projects=projects, filled=entered)
+    context = {"nav": "devices", "form": form, "code_form": code_form, "filled": codes.carried(entered)}
+    return page(request, "devices/add.html", context, status=status)
 
 
 def create(request: PersonRequest, form: AddDeviceForm) -> Device | None:

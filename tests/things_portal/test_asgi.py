@@ -154,10 +154,11 @@ def endless(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         yield body or b"x"
 
 
+@pytest.mark.parametrize("path", [f"{asgi.DOWNLOADS}csv", "/devices/jobs/7/report.csv"])
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_download_ends_when_its_taker_has_left_or_stands_still(
-    method: str, stays: bool, monkeypatch: pytest.MonkeyPatch
+    method: str, stays: bool, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asgi, "downloads", WSGIMiddleware(endless, workers=1))
     monkeypatch.setattr(asgi, "PATIENCE_S", 0.05)
@@ -165,7 +166,7 @@ def test_download_ends_when_its_taker_has_left_or_stands_still(
         "type": "http",
         "http_version": "1.1",
         "method": method,
-        "path": f"{asgi.DOWNLOADS}csv",
+        "path": path,
         "query_string": b"",
         "headers": [(b"content-length", b"2")] if method == "POST" else [],
     }

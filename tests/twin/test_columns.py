@@ -20,6 +20,7 @@ from devices.asked import ValueKey
 from devices.models import ColumnValue, Device, ValueColumn
 from tests import factories
 from tests.cast import Cast
+from tests.processes import wait_for
 from twin import services
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -264,6 +265,15 @@ def test_panels_offer_the_values_that_devices_have(cast: Cast, fleet: dict[str, 
     assert "temperature" not in cast.client(cast.stranger).get("/devices/", {"panel": "columns"}).content.decode()
 
 
+def locked() -> bool:
+    """Whether somebody waits for a lock in this database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(cursor.fetchone()[0])
+
+
 @pytest.mark.django_db(transaction=True)
 def test_change_under_way_while_the_index_is_filled_is_in_it(cast: Cast) -> None:
     """A batch that began before the column was there writes the twin and not the index: the filler waits for it."""
@@ -301,11 +311,7 @@ def test_change_under_way_while_the_index_is_filled_is_in_it(cast: Cast) -> None
     searcher = threading.Thread(target=search)
     searcher.start()
     # The search waits for the row that the batch holds.
-    for _ in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-            if cursor.fetchone()[0]:
-                break
+    wait_for(locked, "the search to wait")
     go_on.set()
     thread.join(10)
     searcher.join(10)

@@ -71,7 +71,8 @@
   });
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
-    toast(status === 403 ? body.dataset.errorForbidden : body.dataset.errorServer, "bad");
+    const texts = { 403: body.dataset.errorForbidden, 404: body.dataset.errorGone };
+    toast(texts[status] ?? body.dataset.errorServer, "bad");
   });
   for (const kind of ["htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(kind, () => toast(body.dataset.errorNetwork, "bad"));

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("devices", "0003_own_types")]
+    dependencies = [("devices", "0004_jobs_and_columns")]
 
     operations = [
         migrations.AlterField(
