@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("devices", "0004_delete_operation"), ("devices", "0008_health")]
+    dependencies = [("devices", "0008_health")]
 
     operations = [
         migrations.AlterField(
