@@ -17,10 +17,12 @@ from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
 from common.htmx import page, wants_partial
 from common.templatetags.portal import managed
-from devices import cells, saved_views
+from devices import bulk, cells, saved_views
 from devices.asked import Asked
 from devices.chips import chips, columns_panel, filter_panel
 from devices.filters import MATCHES, DevicePage, all_matching, device_page
+
+from .jobs import running_context
 
 # Page numbers shown on either side of the present one.
 AROUND = 2
@@ -64,6 +66,8 @@ def all_devices(request: PersonRequest) -> HttpResponse:
         "views": saved_views.menu(request, asked),
         "may_add": bool(request.person.projects_with(Role.OPERATOR)),
     }
+    if not wants_partial(request):
+        context |= running_context(request)
     context |= chosen(request, asked, found, projects)
     response = page(request, "devices/list.html", context, partial="device-list")
     if wants_partial(request):
@@ -88,7 +92,7 @@ def chosen(request: PersonRequest, asked: Asked, found: DevicePage, projects: di
     if select == "all" and found.more:
         everything = all_matching(asked, projects).count()
     return {
-        "actions": [],
+        "actions": list(bulk.all_registered()),
         "select": select,
         "everything": everything,
         "everything_known": select == "all" or not found.more,
