@@ -163,7 +163,7 @@ DEVICES = {
 
 def addresses_to_look_at(page: Page) -> list[str]:
     """Every kind of page, and every tab of a device of each connectivity."""
-    found = ["/devices/", "/devices/add/", "/flows/", "/flows/add/", "/sims/", "/account/profile/"]
+    found = ["/devices/", "/devices/add/", "/devices/jobs/", "/flows/", "/flows/add/", "/sims/", "/account/profile/"]
     for name, tabs in DEVICES.items():
         page.goto(f"/devices/?q={name}")
         device = page.get_by_role("link", name=name).get_attribute("href")
