@@ -60,6 +60,10 @@ class Lora(Connectivity):
             ),
         ]
 
+    def import_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
+        made_here = device.type.key_source == KeySource.PORTAL
+        return (forms.GeneratedNetworkForm if made_here else forms.LoraNetworkForm)(data, device=device)
+
     def has_network_info(self, device: Device) -> bool:
         return LoraIdentity.objects.filter(device=device).exists()
 

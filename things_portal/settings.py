@@ -117,6 +117,8 @@ SWEEP_SECONDS = env.number("THINGS_SWEEP_SECONDS", 5)
 CELERY_BEAT_SCHEDULE = {
     "registrations that died": {"task": "devices.tasks.sweep_network_tasks", "schedule": SWEEP_SECONDS},
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
+    "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},
+    "files of devices dropped": {"task": "devices.tasks.drop_expired_imports", "schedule": 3600.0},
     "partitions ahead": {"task": "common.tasks.maintain_partitions", "schedule": 3600.0},
 }
 
