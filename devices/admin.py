@@ -10,7 +10,7 @@ from django.contrib import admin
 
 from common.admin import LookedAt
 
-from .models import Device, DeviceState, DeviceType, Identity, NetworkTask
+from .models import Device, DeviceState, DeviceType, Identity, ImportFile, ImportMapping, NetworkTask
 
 
 @admin.register(DeviceType)
@@ -58,3 +58,23 @@ class NetworkTaskAdmin(LookedAt, admin.ModelAdmin[NetworkTask]):
     search_fields = ("device__name", "device__identifier", "last_error", "requested_by__email")
     list_select_related = ("device", "requested_by")
     ordering = ("not_before",)
+
+
+@admin.register(ImportFile)
+class ImportFileAdmin(LookedAt, admin.ModelAdmin[ImportFile]):
+    """Files of devices; their rows have keys in them and are not shown."""
+
+    list_display = ("name", "project", "type", "created_by", "created_at", "state", "rows", "faulty", "done", "failed")
+    list_filter = ("state",)
+    search_fields = ("name", "project__name", "created_by__email", "=id")
+    list_select_related = ("project", "type", "created_by")
+    ordering = ("-pk",)
+    show_full_result_count = False
+
+
+@admin.register(ImportMapping)
+class ImportMappingAdmin(LookedAt, admin.ModelAdmin[ImportMapping]):
+    list_display = ("user", "project", "type", "header")
+    search_fields = ("user__email", "project__name", "header")
+    list_select_related = ("user", "project", "type")
+    ordering = ("-pk",)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
@@ -31,7 +31,10 @@ from .models import (
 
 # So many rows are checked while the person waits.
 AT_ONCE: Final = 500
-INSERT_SET: Final = 2000
+READ_SET: Final = 2000
+COPY_ROWS: Final = """
+COPY devices_importrow (file_id, number, cells, label, claims, errors, faulty, checked, outcome) FROM STDIN
+"""
 
 
 class CountChanged(Exception):
@@ -57,11 +60,11 @@ def upload(*, project: Project, device_type: DeviceType, name: str, content: byt
             header=table.header,
             rows=len(table.rows),
         )
-        for start in range(0, len(table.rows), INSERT_SET):
-            ImportRow.objects.bulk_create(
-                ImportRow(file=made, number=number, cells=ImportRow.seal(made.pk, number, cells))
-                for number, cells in table.rows[start : start + INSERT_SET]
-            )
+        # COPY: a person waits for it, and a hundred thousand objects take ten times as long.
+        with connection.cursor() as cursor, cursor.copy(COPY_ROWS) as copy:
+            for number, cells in table.rows:
+                sealed = ImportRow.seal(made.pk, number, cells)
+                copy.write_row((made.pk, number, sealed, "", "{}", "{}", False, False, Outcome.PENDING.value))
     return made
 
 
@@ -121,7 +124,7 @@ def refused_file(upload: ImportFile) -> bytes:
 
     def rows() -> Iterator[list[str]]:
         refused = ImportRow.objects.filter(file=upload, faulty=True).order_by("number")
-        for row in refused.iterator(chunk_size=INSERT_SET):
+        for row in refused.iterator(chunk_size=READ_SET):
             cells = row.open()
             yield [*cells[:at], _told(row.errors, labels), *cells[at + 1 :]]
 
