@@ -43,9 +43,8 @@ class UploadForm(AddDeviceForm):
     field_order = ["project", "device_type", "file"]
 
     def __init__(self, data: Any = None, files: Any = None, *, device_type: str = "", **options: Any) -> None:
-        super().__init__(data, **options)
+        super().__init__(data, files=files, **options)
         self.initial["device_type"] = device_type
-        self.files = files or {}
 
     def clean_file(self) -> Any:
         sent = self.cleaned_data["file"]
