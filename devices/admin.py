@@ -20,7 +20,18 @@ from common.admin import LookedAt
 from common.states import StateConflict
 
 from . import deletion
-from .models import Device, DeviceState, DeviceType, Identity, Job, NetworkTask, SavedView, ValueColumn
+from .models import (
+    Device,
+    DeviceState,
+    DeviceType,
+    Identity,
+    ImportFile,
+    ImportMapping,
+    Job,
+    NetworkTask,
+    SavedView,
+    ValueColumn,
+)
 
 # At once, from the admin; more go from All Devices.
 MOST_DELETED = 200
@@ -123,3 +134,23 @@ class ValueColumnAdmin(LookedAt, admin.ModelAdmin[ValueColumn]):
     search_fields = ("key", "project__name")
     list_select_related = ("project",)
     ordering = ("-used_at",)
+
+
+@admin.register(ImportFile)
+class ImportFileAdmin(LookedAt, admin.ModelAdmin[ImportFile]):
+    """Files of devices; their rows have keys in them and are not shown."""
+
+    list_display = ("name", "project", "type", "created_by", "created_at", "state", "rows", "faulty", "done", "failed")
+    list_filter = ("state",)
+    search_fields = ("name", "project__name", "created_by__email", "=id")
+    list_select_related = ("project", "type", "created_by")
+    ordering = ("-pk",)
+    show_full_result_count = False
+
+
+@admin.register(ImportMapping)
+class ImportMappingAdmin(LookedAt, admin.ModelAdmin[ImportMapping]):
+    list_display = ("user", "project", "type", "header")
+    search_fields = ("user__email", "project__name", "header")
+    list_select_related = ("user", "project", "type")
+    ordering = ("-pk",)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -18,7 +18,8 @@ from django_stubs_ext import StrOrPromise
 
 from accounts.models import Project, User
 
-from .models import Device, DeviceType
+from .errors import in_use
+from .models import Device, DeviceType, Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,20 @@ class Secret:
     help: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ImportField:
+    """A field of a device in a file (D12). ``key``: the input of the form that cleans it; ``aliases``: names of
+    columns that are taken for it, the first in the template; ``secret``: its values are never shown."""
+
+    key: str
+    label: StrOrPromise
+    aliases: tuple[str, ...]
+    required: bool = False
+    secret: bool = False
+    example: str = ""
+    help: StrOrPromise = ""
+
+
 class NetworkForm(forms.Form):
     """The network step's form. ``save`` writes the network info in the caller's transaction.
 
@@ -57,6 +72,10 @@ class NetworkForm(forms.Form):
 
     def save(self, *, actor: User) -> list[Secret]:
         raise NotImplementedError
+
+    def claims(self) -> dict[str, str]:
+        """Input → what this must be alone in having, as kind:value, for those that are cleaned."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +145,23 @@ class Connectivity(ABC):
     def moved(self, device_ids: Sequence[int], project: Project) -> None:
         """Take what belongs to these devices along to their new Project, in the transaction of the move."""
         return  # most keep nothing that names the Project
+
+    def import_fields(self, device_type: DeviceType) -> list[ImportField]:
+        """The network info of a row of a file (D12)."""
+        return []
+
+    def import_form(self, device: Device, data: Mapping[str, Any] | None = None) -> NetworkForm:
+        """The form that cleans and saves a row: the network step's own, but for what only a person can choose.
+
+        For checks the device is not saved, and the form is used again with other ``data``.
+        """
+        return self.network_form(device, data)
+
+    def taken(self, claims: Collection[str], project: Project) -> dict[str, str]:
+        """Which of the claims cannot be made by a device of the Project, and a sentence why. Some queries, however
+        many claims. It never says whose they are."""
+        used = Identity.objects.filter(urn__in=claims).values_list("urn", flat=True)
+        return {urn: in_use(urn.partition(":")[0]) for urn in used}
 
     def types_ready(self, project: Project, device_type: DeviceType) -> str:
         """Why the type cannot be added now, as a sentence; "" where it can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
 from django_stubs_ext import StrOrPromise
 
 
@@ -26,3 +27,10 @@ class NetworkRefused(Exception):
 
 class NetworkUnavailable(Exception):
     """The network did not answer or is not well: try again later."""
+
+
+def in_use(kind: str) -> str:
+    """The sentence for an identifier that is or was somebody's; it never says whose (D9)."""
+    return _("This %(kind)s cannot be used: it is in use already, or belonged to a deleted device.") % {
+        "kind": {"DEVEUI": "DevEUI", "DVNUUID": "DvnUUID"}.get(kind, kind)
+    }

@@ -40,7 +40,15 @@ class ProjectField(forms.TypedChoiceField):
         )
 
 
-class AddDeviceForm(forms.Form):
+class DetailsForm(forms.Form):
+    """What a person says of a device: in the wizard's step 1, and in a row of a file (D12)."""
+
+    name = _text("name", help_text=gettext_lazy("What you call it, or the thing that it is on."))
+    barcode = _text("barcode", help_text=gettext_lazy("The serial number or code on its outside."))
+    description = _text("description", widget=forms.Textarea(attrs={"rows": 3}))
+
+
+class AddDeviceForm(DetailsForm):
     """Step 1 of the wizard (D5). With one Project it is not asked; the types follow the Project (P3).
 
     ``token`` makes the step idempotent: the same token gives the same device.
@@ -50,9 +58,6 @@ class AddDeviceForm(forms.Form):
     # What a QR code said, on its way to the network step (codes.CARRIED).
     dev_eui = forms.CharField(widget=forms.HiddenInput, required=False)
     app_eui = forms.CharField(widget=forms.HiddenInput, required=False)
-    name = _text("name", help_text=gettext_lazy("What you call it, or the thing that it is on."))
-    barcode = _text("barcode", help_text=gettext_lazy("The serial number or code on its outside."))
-    description = _text("description", widget=forms.Textarea(attrs={"rows": 3}))
 
     field_order = ["token", "project", "device_type", "name", "barcode", "description"]
 

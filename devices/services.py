@@ -15,7 +15,7 @@ from flows.models import Flow
 
 from . import live
 from .capabilities import Capability, require
-from .errors import DeviceError, IdentifierInUse
+from .errors import DeviceError, IdentifierInUse, in_use
 from .models import (
     PROCESSING_ALLOWED,
     Device,
@@ -246,16 +246,10 @@ def claim_identifier(*, device: Device, kind: str, value: str, primary: bool) ->
         with transaction.atomic():
             _row, created = Identity.objects.get_or_create(urn=urn, defaults={"device_id": device.pk})
     except IntegrityError as error:  # pragma: no cover - get_or_create already retries a lost race
-        raise IdentifierInUse(_in_use(kind), FIELDS.get(kind, "")) from error
+        raise IdentifierInUse(in_use(kind), FIELDS.get(kind, "")) from error
     if not created and _row.device_id != device.pk:
-        raise IdentifierInUse(_in_use(kind), FIELDS.get(kind, ""))
+        raise IdentifierInUse(in_use(kind), FIELDS.get(kind, ""))
     if primary:
         # Searched with and without separators (D2), so kept without.
         device.identifier = value.replace("-", "")
         Device.objects.filter(pk=device.pk).update(identifier=device.identifier)
-
-
-def _in_use(kind: str) -> str:
-    return _("This %(kind)s cannot be used: it is in use already, or belonged to a deleted device.") % {
-        "kind": {"DEVEUI": "DevEUI", "DVNUUID": "DvnUUID"}.get(kind, kind)
-    }

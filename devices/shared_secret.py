@@ -17,6 +17,7 @@ from accounts.models import User
 from codec import tokens
 
 from .capabilities import Capability, require
+from .connectivity import ImportField
 from .errors import DeviceError
 from .models import Device
 
@@ -38,6 +39,18 @@ class SharedSecretField(forms.CharField):
         if secret and not tokens.SECRET_PATTERN.fullmatch(secret):
             raise ValidationError(_("A shared secret has 30 to 100 letters and digits, nothing else."))
         return secret
+
+
+def import_field() -> ImportField:
+    """The shared secret in a row of a file (D12)."""
+    return ImportField(
+        "secret",
+        gettext_lazy("Shared secret"),
+        ("SharedSecret", "Secret"),
+        secret=True,
+        example="q7Zr2mVx9Kd4Tn8Wb3Hs6Yc1Lp5Gf0Ja",
+        help=SharedSecretField().help_text,
+    )
 
 
 @transaction.atomic

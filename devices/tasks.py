@@ -1,9 +1,9 @@
-"""The doorbells of registration, of jobs and of columns of values: ids in, one service call."""
+"""The doorbells of registration, jobs, columns of values and files of devices: ids in, one service call."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from . import jobs, network, values
+from . import import_runner, imports, jobs, network, values
 
 # A task ends after so many sets: others get their turn, and a killed one loses little.
 FILL_SETS = 10
@@ -46,3 +46,21 @@ def sweep_value_columns() -> None:
     for column_id in values.unfilled():
         fill_value_column.apply_async(args=(column_id,))
     values.give_up_unused(timezone.now())
+
+
+@shared_task
+def run_import(file_id: int) -> None:
+    import_runner.run(file_id)
+
+
+@shared_task
+def sweep_imports() -> None:
+    """Ring again for files whose worker died or whose doorbell was lost."""
+    for file_id in import_runner.due(timezone.now()):
+        run_import.apply_async(args=(file_id,))
+
+
+@shared_task
+def drop_expired_imports() -> None:
+    """Drop files that were kept long enough, and the secrets in them."""
+    imports.drop_expired(timezone.now())

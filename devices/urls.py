@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from .views import all_devices, bulk, deletion, detail, export, flows, jobs, network, saved_views, wizard
+from .views import (
+    all_devices,
+    bulk,
+    deletion,
+    detail,
+    export,
+    flows,
+    imports,
+    jobs,
+    network,
+    saved_views,
+    wizard,
+)
 
 app_name = "devices"
 urlpatterns = [
@@ -24,6 +36,14 @@ urlpatterns = [
     path("devices/jobs/<int:job_id>/resume/", jobs.resume, name="job-resume"),
     path("devices/jobs/<int:job_id>/cancel/", jobs.cancel, name="job-cancel"),
     path("devices/jobs/<int:job_id>/retry/", jobs.retry, name="job-retry"),
+    path("devices/import/", imports.start, name="import"),
+    path("devices/import/template.csv", imports.template, name="import_template"),
+    path("devices/import/<int:upload_id>/", imports.show, name="import_file"),
+    path("devices/import/<int:upload_id>/columns/", imports.columns, name="import_columns"),
+    path("devices/import/<int:upload_id>/add/", imports.add, name="import_add"),
+    path("devices/import/<int:upload_id>/secrets/", imports.keys, name="import_keys"),
+    path("devices/import/<int:upload_id>/refused/", imports.refused, name="import_refused"),
+    path("devices/import/<int:upload_id>/discard/", imports.discard, name="import_discard"),
     path("devices/<int:device_id>/", detail.detail, name="detail"),
     path("devices/<int:device_id>/cards/", detail.cards, name="cards"),
     path("devices/<int:device_id>/device/", detail.device_tab, name="device"),

@@ -29,6 +29,10 @@ class InternetNetworkForm(NetworkForm):
         super().__init__(*args, **kwargs)
         self.initial.setdefault("dvn_uuid", uuid.uuid4())
 
+    def claims(self) -> dict[str, str]:
+        dvn_uuid = self.cleaned_data.get("dvn_uuid")
+        return {"dvn_uuid": f"DVNUUID:{str(dvn_uuid).upper()}"} if dvn_uuid else {}
+
     def save(self, *, actor: User) -> list[Secret]:
         data = self.cleaned_data
         claim_identifier(device=self.device, kind="DVNUUID", value=str(data["dvn_uuid"]).upper(), primary=True)
@@ -38,3 +42,15 @@ class InternetNetworkForm(NetworkForm):
         InternetIdentity.objects.filter(device=self.device).delete()
         identity.save(force_insert=True)
         return [] if data["secret"] else [Secret(str(_("Shared secret")), secret)]
+
+
+class InternetRowForm(InternetNetworkForm):
+    """The step for a row of a file (D12): an empty DvnUUID becomes a new one when the row is saved."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["dvn_uuid"].required = False
+
+    def save(self, *, actor: User) -> list[Secret]:
+        self.cleaned_data["dvn_uuid"] = self.cleaned_data["dvn_uuid"] or uuid.uuid4()
+        return super().save(actor=actor)

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from devices.connectivity import Card, Connectivity, Instruction
-from devices.models import Device
+from devices import shared_secret
+from devices.connectivity import Card, Connectivity, ImportField, Instruction
+from devices.models import Device, DeviceType
 
 from . import forms
 from .models import InternetIdentity
@@ -24,6 +25,21 @@ class Internet(Connectivity):
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.InternetNetworkForm:
         return forms.InternetNetworkForm(data, device=device)
+
+    def import_fields(self, device_type: DeviceType) -> list[ImportField]:
+        return [
+            ImportField(
+                "dvn_uuid",
+                "DvnUUID",
+                ("DvnUUID", "UUID", "Device UUID"),
+                example="0f8fad5b-d9cb-469f-a165-70867728950e",
+                help=_("Any UUID. Empty: the portal makes one."),
+            ),
+            shared_secret.import_field(),
+        ]
+
+    def import_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.InternetNetworkForm:
+        return forms.InternetRowForm(data, device=device)
 
     def has_network_info(self, device: Device) -> bool:
         return InternetIdentity.objects.filter(device=device).exists()

@@ -76,6 +76,10 @@ class LoraNetworkForm(NetworkForm):
     def clean_app_key(self) -> str:
         return clean_hex(self.cleaned_data["app_key"], 16, "AppKey")
 
+    def claims(self) -> dict[str, str]:
+        dev_eui = self.cleaned_data.get("dev_eui")
+        return {"dev_eui": f"DEVEUI:{dev_eui}"} if dev_eui else {}
+
     def save(self, *, actor: User) -> list[Secret]:
         data = self.cleaned_data
         save_identity(self.device, data["dev_eui"], data["app_eui"], bytes.fromhex(data["app_key"]))

@@ -9,9 +9,9 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from devices.connectivity import Card, Connectivity, Instruction
+from devices.connectivity import Card, Connectivity, ImportField, Instruction
 from devices.errors import NetworkRefused
-from devices.models import Device
+from devices.models import Device, DeviceType, KeySource
 
 from . import forms, networks
 from .models import LoraIdentity
@@ -27,6 +27,42 @@ class Lora(Connectivity):
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
         return forms.form_for(device, data)
+
+    def import_fields(self, device_type: DeviceType) -> list[ImportField]:
+        if device_type.key_source == KeySource.PORTAL:
+            return []
+        eui, app, key = (forms.LoraNetworkForm.base_fields[name] for name in ("dev_eui", "app_eui", "app_key"))
+        return [
+            ImportField(
+                "dev_eui",
+                "DevEUI",
+                ("DevEUI", "EUI", "Device EUI"),
+                required=True,
+                example="70B3D57ED0001A2B",
+                help=eui.help_text,
+            ),
+            ImportField(
+                "app_eui",
+                "AppEUI",
+                ("AppEUI", "JoinEUI", "Application EUI"),
+                required=True,
+                example="70B3D57ED0000001",
+                help=app.help_text,
+            ),
+            ImportField(
+                "app_key",
+                "AppKey",
+                ("AppKey", "Application key"),
+                required=True,
+                secret=True,
+                example="2B7E151628AED2A6ABF7158809CF4F3C",
+                help=key.help_text,
+            ),
+        ]
+
+    def import_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
+        made_here = device.type.key_source == KeySource.PORTAL
+        return (forms.GeneratedNetworkForm if made_here else forms.LoraNetworkForm)(data, device=device)
 
     def has_network_info(self, device: Device) -> bool:
         return LoraIdentity.objects.filter(device=device).exists()

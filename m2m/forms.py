@@ -28,6 +28,7 @@ IMEI_PROBLEMS = {
     "length": _("An IMEI has 15 digits."),
     "check": _("The last digit does not fit the others: a digit is mistyped."),
 }
+ICCID_IN_USE = _("This ICCID cannot be used: it is in use already.")
 ICCID_PROBLEMS = {
     "digits": _("An ICCID has digits only."),
     "length": _("An ICCID has 19 or 20 digits."),
@@ -49,6 +50,9 @@ class M2mNetworkForm(NetworkForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.offer_sims()
+
+    def offer_sims(self) -> None:
         # A device whose network info is corrected may keep its SIM.
         offered = SimCard.objects.filter(Q(device=None) | Q(device=self.device), project=self.device.project_id)
         sims = offered.order_by("iccid")[:500]
@@ -76,6 +80,10 @@ class M2mNetworkForm(NetworkForm):
             data["iccid"] = iccid
         return data
 
+    def claims(self) -> dict[str, str]:
+        imei = self.cleaned_data.get("imei")
+        return {"imei": f"IMEI:{imei}"} if imei else {}
+
     def save(self, *, actor: User) -> list[Secret]:
         data = self.cleaned_data
         claim_identifier(device=self.device, kind="IMEI", value=data["imei"], primary=True)
@@ -101,6 +109,28 @@ class M2mNetworkForm(NetworkForm):
                         device=self.device,
                     )
             except IntegrityError as error:
-                raise IdentifierInUse(_("This ICCID cannot be used: it is in use already."), "iccid") from error
+                raise IdentifierInUse(ICCID_IN_USE, "iccid") from error
         elif not SimCard.objects.filter(pk=data["sim"], device=None).update(device=self.device):
             raise IdentifierInUse(_("This SIM card has just been linked to another device. Choose another one."), "sim")
+
+
+class M2mRowForm(M2mNetworkForm):
+    """The step for a row of a file (D12): a SIM by its ICCID. A free one of the Project is taken; one that the
+    portal does not know is an early access SIM, typed in."""
+
+    def offer_sims(self) -> None:
+        del self.fields["sim"]
+        self.fields["iccid"].required = True
+
+    def clean(self) -> dict[str, Any]:
+        self.cleaned_data["sim"] = EARLY_ACCESS
+        return super().clean()
+
+    def claims(self) -> dict[str, str]:
+        iccid = self.cleaned_data.get("iccid")
+        return super().claims() | ({"iccid": f"ICCID:{iccid}"} if iccid and "iccid" not in self.errors else {})
+
+    def save(self, *, actor: User) -> list[Secret]:
+        free = SimCard.objects.filter(iccid=self.cleaned_data["iccid"], project=self.device.project_id, device=None)
+        self.cleaned_data["sim"] = free.values_list("pk", flat=True).first() or EARLY_ACCESS
+        return super().save(actor=actor)

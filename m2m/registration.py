@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_scopes import scopes_disabled
 
 from accounts.models import Project
-from devices.connectivity import Card, Connectivity, Instruction
+from devices import shared_secret
+from devices.connectivity import Card, Connectivity, ImportField, Instruction
 from devices.errors import NetworkRefused
-from devices.models import Device
+from devices.models import Device, DeviceType
 
 from . import forms, services
 from .models import M2mIdentity, SimCard, SimStatus
@@ -31,6 +33,38 @@ class M2m(Connectivity):
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.M2mNetworkForm:
         return forms.M2mNetworkForm(data, device=device)
+
+    def import_fields(self, device_type: DeviceType) -> list[ImportField]:
+        return [
+            ImportField(
+                "imei",
+                "IMEI",
+                ("IMEI",),
+                required=True,
+                example="356938035643809",
+                help=forms.M2mNetworkForm.base_fields["imei"].help_text,
+            ),
+            ImportField(
+                "iccid",
+                "ICCID",
+                ("ICCID", "SIM", "SIM card"),
+                required=True,
+                example="8931080000000000017",
+                help=_("A free SIM card of the Project, or that of an early access SIM."),
+            ),
+            shared_secret.import_field(),
+        ]
+
+    def import_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.M2mNetworkForm:
+        return forms.M2mRowForm(data, device=device)
+
+    def taken(self, claims: Collection[str], project: Project) -> dict[str, str]:
+        iccids = [claim.removeprefix("ICCID:") for claim in claims if claim.startswith("ICCID:")]
+        # The SIM cards of all Projects: an ICCID is on one card only.
+        with scopes_disabled():
+            known = SimCard.objects.filter(iccid__in=iccids).exclude(project=project, device=None)
+            used = {f"ICCID:{iccid}": str(forms.ICCID_IN_USE) for iccid in known.values_list("iccid", flat=True)}
+        return super().taken(claims, project) | used
 
     def has_network_info(self, device: Device) -> bool:
         return M2mIdentity.objects.filter(device=device).exists()

@@ -17,6 +17,7 @@ from django_scopes import scopes_disabled
 from accounts.access import SAFE, Access
 from accounts.checks import access_of, addresses, every_address_declares_its_access
 from accounts.models import Role
+from devices import imports
 from devices.models import SavedView
 from tests import factories
 from tests.cast import Cast
@@ -32,6 +33,13 @@ class Stage:
         self.flow = factories.flow(cast.project)
         self.device = factories.lora_device(cast.project, in_flow=self.flow)
         self.view = SavedView.objects.create(project=cast.project, owner=cast.operator, name="View", shared=True)
+        self.upload = imports.upload(
+            project=cast.project,
+            device_type=self.device.type,
+            name="devices.csv",
+            content=b"Name,DevEUI\nA,B\n",
+            actor=cast.operator,
+        )
         self.kinds = {
             "m2m": factories.m2m_device(cast.project, in_flow=self.flow),
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
@@ -46,6 +54,7 @@ class Stage:
             "job_id": self.job.pk,
             "action": "activate",
             "view_id": self.view.pk,
+            "upload_id": self.upload.pk,
             "number": 1,
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),
             "seq": 1,

@@ -119,6 +119,8 @@ CELERY_BEAT_SCHEDULE = {
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
     "jobs that died": {"task": "devices.tasks.sweep_jobs", "schedule": SWEEP_SECONDS},
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
+    "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},
+    "files of devices dropped": {"task": "devices.tasks.drop_expired_imports", "schedule": 3600.0},
     "partitions ahead": {"task": "common.tasks.maintain_partitions", "schedule": 3600.0},
 }
 

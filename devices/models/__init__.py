@@ -1,4 +1,5 @@
-"""The models of the device screens: devices and what belongs to each, jobs over many, columns and views."""
+"""The models of the device screens: devices and what belongs to each, jobs over many, files of devices,
+columns and views."""
 
 from .device import (
     CONNECTION_ALLOWED,
@@ -18,11 +19,13 @@ from .device import (
     Processing,
     SenmlMessage,
 )
+from .imports import IMPORT_ALLOWED, ImportFile, ImportMapping, ImportRow, ImportState
 from .jobs import JOB_ALLOWED, Job, JobItem, JobState, Outcome
 from .listing import ColumnValue, SavedView, ValueColumn, ValueSource
 
 __all__ = [
     "CONNECTION_ALLOWED",
+    "IMPORT_ALLOWED",
     "JOB_ALLOWED",
     "PROCESSING_ALLOWED",
     "Category",
@@ -36,6 +39,10 @@ __all__ = [
     "FlowLink",
     "Health",
     "Identity",
+    "ImportFile",
+    "ImportMapping",
+    "ImportRow",
+    "ImportState",
     "Job",
     "JobItem",
     "JobState",
