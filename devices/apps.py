@@ -11,9 +11,10 @@ class DevicesConfig(AppConfig):
 
         from common import partitions
 
-        from . import bulk, bulk_actions, tab, tabs
+        from . import bulk, bulk_actions, deletion, tab, tabs
 
         partitions.register("devices_senmlmessage", keep_days=settings.FRAME_RETENTION_DAYS)
         for entry in tab.TABS:
             tabs.register(entry)
         bulk.register(*bulk_actions.ACTIONS)
+        deletion.on_finished.append(bulk_actions.deletion_finished)

@@ -15,11 +15,11 @@ from accounts.models import Membership, Project, Role, User
 from flows.models import Flow
 from flows.services import create_flow
 
-from . import many
+from . import deletion, job_runner, many
 from .bulk import ActionForm, Asked, BulkAction, Refusal, Result
 from .errors import DeviceError
 from .forms import FLOWS_TO_CHOOSE, ProjectField
-from .models import Category, DeviceType, FlowLink, Processing
+from .models import Category, DeviceType, FlowLink, NetworkTask, Outcome, Processing
 
 ALL: Final = Q(pk__isnull=False)
 DEACTIVATED: Final = Q(processing_status=Processing.DEACTIVATED)
@@ -212,6 +212,11 @@ def move_refusals(project: Project) -> list[Refusal]:
     types = DeviceType.objects.filter(project=None, subscriptions=project.subscription_id).values("pk")
     return [
         Refusal(Q(project=project), gettext_lazy("It is in this Project already.")),
+        # Its answer is written in the Project that asked.
+        Refusal(
+            Q(Exists(NetworkTask.objects.filter(device=OuterRef("pk")))),
+            gettext_lazy("The network is still at work on it."),
+        ),
         Refusal(
             Q(type__project__isnull=False) & ~Q(type__project=project),
             gettext_lazy("Its device type belongs to the Project that it is in."),
@@ -226,6 +231,20 @@ def move_refusals(project: Project) -> list[Refusal]:
 def _move(ids: Sequence[int], asked: Asked) -> Mapping[int, Result]:
     many.move(ids, Project.objects.get(pk=asked.parameters["project"]), asked.actor)
     return {}
+
+
+# --- delete ---
+
+
+def _delete(ids: Sequence[int], asked: Asked) -> Mapping[int, Result]:
+    """Begun here; each device's end is told by :func:`deletion_finished`, when its network has answered."""
+    deletion.request_many(ids, asked.actor)
+    return {pk: Result(Outcome.WAITING) for pk in ids}
+
+
+def deletion_finished(device_id: int, refused: str) -> None:
+    """Called in the transaction that removed the device, or that kept it because its network refused."""
+    job_runner.settle([device_id], Outcome.FAILED if refused else Outcome.DONE, refused, action=DELETE.slug)
 
 
 ACTIVATE: Final = BulkAction(
@@ -293,10 +312,39 @@ MOVE: Final = BulkAction(
         " Flows of the old Project and stay in those of the new one. Their data history, Device Twin, identifiers and"
         " SIM cards go along; what the audit trail of the old Project says of them stays there."
     ),
-    order=70,
+    order=80,
     form=MoveForm,
     refusals=_move_refusals,
     apply=_move,
     summary=lambda parameters: _("Move to the Project “%(name)s”") % {"name": parameters["name"]},
 )
-ACTIONS: Final = (ACTIVATE, DEACTIVATE, LINK, UNLINK, MOVE)
+DELETE: Final = BulkAction(
+    slug="delete",
+    label=gettext_lazy("Delete"),
+    icon="trash",
+    question=gettext_lazy("Delete devices for good"),
+    explanation=gettext_lazy(
+        "Their network registration goes first, then the devices with their data, instructions and links to Flows."
+        " Their identifiers can never be added again."
+    ),
+    explanation_template="devices/_difference.html",
+    danger=True,
+    typed_number=True,
+    order=90,
+    refusals=lambda asked: [
+        Refusal(
+            Q(type__category=Category.MANAGED),
+            gettext_lazy("A managed device is deleted by the service desk, not here."),
+        ),
+        Refusal(
+            Q(Exists(NetworkTask.objects.filter(device=OuterRef("pk"), operation=NetworkTask.Operation.DELETE))),
+            gettext_lazy("It is being deleted already."),
+        ),
+        Refusal(
+            Q(Exists(NetworkTask.objects.filter(device=OuterRef("pk")))),
+            gettext_lazy("The network is still at work on it."),
+        ),
+    ],
+    apply=_delete,
+)
+ACTIONS: Final = (ACTIVATE, DEACTIVATE, LINK, UNLINK, MOVE, DELETE)

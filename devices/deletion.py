@@ -6,7 +6,7 @@ has committed leaves it, and all is done again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.db import IntegrityError, transaction
 
@@ -61,6 +61,22 @@ def request(*, device: Device, actor: User | None, by_support: bool = False) -> 
             doorbell.ring(tasks.run_network_task, device.pk)
     except IntegrityError as error:
         raise states.StateConflict("other work for the network is under way") from error
+
+
+def request_many(ids: Sequence[int], actor: User | None) -> None:
+    """Ask for devices to be deleted that are locked, may be deleted, and have no work for the network under way; in
+    the caller's transaction, a handful of statements."""
+    from . import tasks
+
+    NetworkTask.objects.bulk_create(
+        NetworkTask(device_id=pk, operation=NetworkTask.Operation.DELETE, requested_by=actor) for pk in ids
+    )
+    rows = Device.objects.filter(pk__in=ids).order_by("pk").values_list("pk", "project_id", "name")
+    audit.record_many(
+        [audit.Change(project, name, pk) for pk, project, name in rows], actor=actor, action="device.deletion_requested"
+    )
+    for pk in ids:
+        doorbell.ring(tasks.run_network_task, pk)
 
 
 def deregister(device: Device) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
@@ -188,7 +189,10 @@ def _with_token(job: Job) -> Job:
 
 def _insert_items(job: Job, devices: QuerySet[Device], projects: list[int]) -> dict[int, int]:
     """One item per device, numbered by device id; how many devices each Project has in the job."""
-    chosen, chosen_parameters = devices.order_by().values("pk").query.sql_with_params()
+    try:
+        chosen, chosen_parameters = devices.order_by().values("pk").query.sql_with_params()
+    except EmptyResultSet:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             ITEMS.format(chosen=chosen),

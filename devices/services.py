@@ -199,6 +199,24 @@ def unlink_flow(*, device: Device, flow: Flow, actor: User | None) -> bool:
     return True
 
 
+@transaction.atomic
+def move_project(*, device: Device, project: Project, actor: User | None) -> None:
+    """Give the device to another Project: it leaves the Flows of its own, all that is its own goes along.
+
+    The caller has seen to the person's role in both. Raises DeviceError where the Project cannot have it.
+    """
+    from . import bulk_actions, job_runner, many
+
+    _lock(device)
+    refusals = bulk_actions.move_refusals(project)
+    rows = Device.objects.filter(pk=device.pk).annotate(refusal=job_runner.first_refusal(refusals))
+    refusal = rows.values_list("refusal", flat=True).get()
+    if refusal is not None:
+        raise DeviceError(refusals[refusal].reason)
+    many.move([device.pk], project, actor)
+    live.changed(device.pk, "status", "twin", "downlinks")
+
+
 def _lock(device: Device) -> None:
     """Links of one device change one after another: the count and the status follow them."""
     Device.objects.select_for_update().filter(pk=device.pk).values_list("pk").get()

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
 
 from accounts import audit
-from accounts.models import AuditEntry, User
+from accounts.models import User
 from common.states import StateConflict
 from devices import connectivity, live
 from devices.capabilities import Capability, NotAllowedForType, require
@@ -131,28 +131,20 @@ def request_many(
         for device in devices
         if device.pk in ends
     ]
-    _put(new, actor, now)
+    _put(new, actor)
     requested.made.update({downlink.device_id: downlink for downlink in new})
     return requested
 
 
-def _put(new: Sequence[Downlink], actor: User | None, now: datetime) -> None:
+def _put(new: Sequence[Downlink], actor: User | None) -> None:
     """Keep the instructions with their audit entries, ring for the heads, tell who watches."""
     if not new:
         return
     Downlink.objects.bulk_create(new)
-    AuditEntry.objects.bulk_create(
-        AuditEntry(
-            project_id=downlink.device.project_id,
-            at=now,
-            actor=actor,
-            actor_label=audit.actor_label(actor),
-            action="downlink.requested",
-            target=downlink.device.name[:200],
-            device_id=downlink.device_id,
-            after=_summary(downlink),
-        )
-        for downlink in new
+    audit.record_many(
+        [audit.Change(each.device.project_id, each.device.name, each.device_id, after=_summary(each)) for each in new],
+        actor=actor,
+        action="downlink.requested",
     )
     for downlink in new:
         if downlink.head:

@@ -19,8 +19,8 @@ from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
 from psycopg.types.json import Jsonb
 
-from accounts.audit import actor_label
-from accounts.models import AuditEntry, User
+from accounts import audit
+from accounts.models import User
 from codec.measurements import Measurement
 from devices import live
 from devices.capabilities import ALLOWED, Capability, NotAllowedForType
@@ -239,12 +239,24 @@ def _change(
             % {"keys": content.MOST_KEYS, "size": content.MOST_BYTES // 1024},
             full,
         )
-    _record(part.action, devices, {device_id: json.loads(changed) for device_id, _full, changed in rows}, actor, now)
+    told = [_told(device_id, *devices[device_id], json.loads(text)) for device_id, _full, text in sorted(rows)]
+    audit.record_many(told, actor=actor, action=part.action)
     changed = sorted(device_id for device_id, *_rest in rows)
     columns.follow(changed, removed=bool(values["gone"]))
     if changed:
         transaction.on_commit(lambda: live.publish((device_id, ("twin",)) for device_id in changed))
     return set(changed)
+
+
+def _told(device_id: int, project_id: int, name: str, values: Sequence[tuple[str, Any, Any]]) -> audit.Change:
+    """``values``: (key, value before, value after); one that is None was not or is no more there."""
+    return audit.Change(
+        project_id,
+        name,
+        device_id,
+        before={key: before for key, before, _after in values if before is not None},
+        after={key: after for key, _before, after in values if after is not None},
+    )
 
 
 def _allowed(capability: Capability, device_ids: Iterable[int]) -> dict[int, tuple[int, str]]:
@@ -256,31 +268,6 @@ def _allowed(capability: Capability, device_ids: Iterable[int]) -> dict[int, tup
     if any(category not in ALLOWED[capability] for *_rest, category in rows):
         raise NotAllowedForType(capability)
     return {pk: (project_id, name) for pk, project_id, name, _category in rows}
-
-
-def _record(
-    action: str,
-    devices: Mapping[int, tuple[int, str]],
-    changed: Mapping[int, list[tuple[str, Any, Any]]],
-    actor: User | None,
-    now: datetime,
-) -> None:
-    """One audit entry per device, in one insert. ``changed``: by device (key, value before, value after); a value
-    that is None was not or is no more there."""
-    AuditEntry.objects.bulk_create(
-        AuditEntry(
-            project_id=devices[device_id][0],
-            at=now,
-            actor=actor,
-            actor_label=actor_label(actor),
-            action=action,
-            target=devices[device_id][1][:200],
-            device_id=device_id,
-            before={key: before for key, before, _after in values if before is not None},
-            after={key: after for key, _before, after in values if after is not None},
-        )
-        for device_id, values in sorted(changed.items())
-    )
 
 
 def remove(device_id: int) -> None:

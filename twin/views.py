@@ -47,9 +47,8 @@ def metadata(request: PersonRequest, device: Device) -> HttpResponse:
     if request.method != "POST":
         if not wants_partial(request):
             return _back(device)
-        return render(
-            request, f"{TEMPLATE}#metadata-list", _metadata(request, device, edit=request.GET.get("edit", ""))
-        )
+        panel = _metadata(request, device, edit=request.GET.get("edit", ""), focus=request.GET.get("closed", ""))
+        return render(request, f"{TEMPLATE}#metadata-list", panel)
     form = PropertyForm(request.POST, editing=request.POST.get("edit", ""))
     held = None
     if form.is_valid():

@@ -66,9 +66,9 @@ def all_devices(request: PersonRequest) -> HttpResponse:
         "views": saved_views.menu(request, asked),
         "may_add": bool(request.person.projects_with(Role.OPERATOR)),
     }
+    context |= chosen(request, asked, found, projects)
     if not wants_partial(request):
         context |= running_context(request)
-    context |= chosen(request, asked, found, projects)
     response = page(request, "devices/list.html", context, partial="device-list")
     if wants_partial(request):
         # The one spelling of what a form asked for; a choice of rows is no place to come back to.

@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 
 from accounts.models import AuditEntry, Membership, Project, Role, User
-from devices import bulk, jobs, values
+from devices import bulk, jobs, services, values
 from devices.asked import ValueKey
 from devices.bulk import ActionForm
 from devices.bulk_actions import LinkForm, MoveForm, UnlinkForm
+from devices.errors import DeviceError
 from devices.models import (
     Category,
     ColumnValue,
@@ -24,6 +25,7 @@ from devices.models import (
     Identity,
     Job,
     JobItem,
+    NetworkTask,
     Processing,
     ValueColumn,
 )
@@ -261,6 +263,22 @@ def test_move_refuses_what_the_project_cannot_have(both: Cast) -> None:
             "Its device type is not in the subscription of the Project that it would go to.",
         ),
     }
+
+
+def test_one_device_moves_as_many_do(both: Cast) -> None:
+    device = factories.device(both.project, in_flow=factories.flow(both.project))
+    services.move_project(device=device, project=both.elsewhere, actor=both.operator)
+    assert Device.objects.get().project == both.elsewhere and state(device) == (Processing.NOT_LINKED, 0)
+    with pytest.raises(DeviceError, match="already"):
+        services.move_project(device=device, project=both.elsewhere, actor=both.operator)
+    assert len(records("device.moved_here")) == 1
+
+
+def test_move_waits_for_the_network(both: Cast) -> None:
+    device = factories.lora_device(both.project)
+    NetworkTask.objects.create(device=device, operation=NetworkTask.Operation.DEACTIVATE)
+    job = do("move", [device], both.operator, project=both.elsewhere.pk, name="Elsewhere")
+    assert outcomes(job) == {device.pk: ("skipped", "The network is still at work on it.")}
 
 
 def test_move_needs_the_role_in_both_projects(cast: Cast) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,103 +12,17 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_scopes import scopes_disabled
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from accounts.models import AuditEntry, Membership, Role, User
 from common.states import StateConflict
 from devices import bulk, job_runner, jobs
-from devices.bulk import Asked, BulkAction, Refusal, Result
+from devices.bulk import Asked, Result
 from devices.errors import DeviceError
-from devices.models import Device, DeviceState, DeviceType, Job, JobItem, JobState, Outcome, Processing
-from devices.pace import Pace
+from devices.models import Device, Job, JobItem, JobState, Outcome, Processing
 from tests.cast import Cast
+from tests.devices.recorded import ONE_SET, Recorder, check_counters, many, outcomes, start
 
 pytestmark = pytest.mark.usefixtures("unscoped")
-
-ONE_SET = timedelta(0)
-NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
-
-
-def many(cast: Cast, count: int, **fields: Any) -> list[int]:
-    """Devices by SQL: a job cares for their number."""
-    kind = DeviceType.objects.get(slug="own-lora")
-    rows = Device.objects.bulk_create(
-        Device(project=fields.get("project", cast.project), type=kind, name=f"Meter {number:04}")
-        for number in range(count)
-    )
-    DeviceState.objects.bulk_create(DeviceState(device=row, project_id=row.project_id) for row in rows)
-    return [row.pk for row in rows]
-
-
-def start(action: BulkAction | str, ids: Sequence[int], actor: User, **fields: Any) -> Job:
-    found = bulk.by_slug(action) if isinstance(action, str) else action
-    assert found
-    projects = [row.project for row in Membership.objects.filter(user=actor).exclude(role=Role.VIEWER)]
-    return jobs.create(
-        **{
-            "action": found,
-            "devices": Device.objects.filter(pk__in=ids),
-            "parameters": {},
-            "agreed": len(ids),
-            "actor": actor,
-            "projects": projects,
-            "token": uuid4(),
-        }
-        | fields
-    )
-
-
-def outcomes(job: Job) -> Counter[str]:
-    return Counter(JobItem.objects.filter(job=job).values_list("outcome", flat=True))
-
-
-def check_counters(job: Job) -> Job:
-    job = Job.objects.get(pk=job.pk)
-    items = outcomes(job)
-    assert (job.done, job.skipped, job.failed) == (items["done"], items["skipped"], items["failed"])
-    assert job.total == items.total()
-    return job
-
-
-class Recorder:
-    """An action that remembers on which devices it was called, and does what the test says."""
-
-    def __init__(self) -> None:
-        self.sets: list[list[int]] = []
-        self.poisoned: dict[int, Exception] = {}
-        self.results: dict[int, Result] = {}
-        self.keys: dict[int, str] = {}
-        self.meanwhile: Any = lambda: None
-        self.action = BulkAction(
-            slug="recorded",
-            label="Record",
-            icon="check",
-            question="Record devices",
-            apply=self.apply,
-            pace_key=lambda ids: {pk: self.keys[pk] for pk in ids if pk in self.keys},
-            refusals=lambda asked: [
-                Refusal(*pair)
-                for pair in asked.parameters.get("refusals", [])  # only for tests: not JSON
-            ],
-        )
-
-    def apply(self, ids: Sequence[int], asked: Asked) -> Mapping[int, Result]:
-        Device.objects.filter(pk__in=ids).update(description="touched")
-        for pk in ids:
-            if pk in self.poisoned:
-                raise self.poisoned[pk]
-        self.sets.append(list(ids))
-        self.meanwhile()
-        return {pk: result for pk, result in self.results.items() if pk in ids}
-
-
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    recorder = Recorder()
-    bulk.register(recorder.action)
-    yield recorder
-    bulk._registered.pop("recorded")
 
 
 def test_job_does_each_device_once_and_ends(cast: Cast, recorder: Recorder) -> None:
@@ -134,6 +45,8 @@ def test_another_number_than_was_agreed_does_nothing(cast: Cast, recorder: Recor
     with pytest.raises(jobs.SelectionChanged) as raised:
         start(recorder.action, ids, cast.operator, agreed=2)
     assert raised.value.found == 3
+    with pytest.raises(jobs.SelectionChanged):
+        start(recorder.action, ids, cast.operator, devices=Device.objects.none())
     assert (
         not Job.objects.exists()
         and not JobItem.objects.exists()
@@ -408,6 +321,16 @@ def test_queries_of_a_set_do_not_grow_with_it(cast: Cast) -> None:
     assert counted[0] == counted[1] <= 14
 
 
+def test_items_of_a_new_job_are_found_in_their_order(cast: Cast, recorder: Recorder) -> None:
+    """Whatever the planner knows of the table: sorting all items for every set would make a long job slow."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE devices_jobitem")
+    job = start(recorder.action, many(cast, 300), cast.operator)
+    pending = JobItem.objects.filter(job=job, outcome=Outcome.PENDING, number__gt=0).order_by("number")
+    plan = pending[:100].explain()
+    assert "Sort" not in plan and "Index Scan" in plan, plan
+
+
 def test_preview_is_one_query(cast: Cast, django_assert_num_queries: Any) -> None:
     Membership.objects.create(user=cast.operator, project=cast.elsewhere, role=Role.VIEWER)
     ids = [*many(cast, 4), *many(cast, 2, project=cast.elsewhere)]
@@ -423,105 +346,3 @@ def test_preview_is_one_query(cast: Cast, django_assert_num_queries: Any) -> Non
         ("You are not an operator of this device's Project.", 2),
         ("It is deactivated already.", 1),
     ]
-
-
-# --- pace ---
-
-
-def test_so_many_a_second(cast: Cast, recorder: Recorder) -> None:
-    job = start(recorder.action, many(cast, 12), cast.operator, per_second=5)
-    Job.objects.update(not_before=NOON)
-    went = []
-    for half_seconds in range(8):
-        jobs.run(job.pk, now=NOON + timedelta(seconds=half_seconds / 2))
-        went.append(outcomes(job)["done"])
-    # What a second brings is there at first; then the bucket is full each second, and never fuller.
-    assert went == [5, 5, 10, 10, 12, 12, 12, 12]
-    assert check_counters(job).state == JobState.FINISHED
-
-
-def test_pause_saves_no_pace_up() -> None:
-    pace = Pace({}, per_second=5, per_minute=None)
-    assert pace.allowed(NOON, 100) == 5
-    pace.spend(5)
-    later = Pace(pace.kept(), per_second=5, per_minute=None)
-    assert later.allowed(NOON + timedelta(seconds=0.2), 100) == 1
-    assert later.allowed(NOON + timedelta(hours=1), 100) == 5
-    assert later.allowed(NOON + timedelta(hours=1), 3) == 3
-
-
-def test_so_many_a_minute_and_gateway(cast: Cast, recorder: Recorder) -> None:
-    ids = many(cast, 9)
-    # Six behind one gateway, two behind another, and one that nobody has heard.
-    recorder.keys = dict.fromkeys(ids[:6], "near") | dict.fromkeys(ids[6:8], "far")
-    job = start(recorder.action, ids, cast.operator, per_minute=2)
-    Job.objects.update(not_before=NOON)
-    went = []
-    for seconds in (0, 30, 60, 119, 120):
-        jobs.run(job.pk, now=NOON + timedelta(seconds=seconds))
-        went.append(outcomes(job)["done"])
-    assert went == [5, 5, 7, 7, 9]
-    assert recorder.sets[0] == [ids[0], ids[1], ids[6], ids[7], ids[8]], "others go first"
-    assert check_counters(job).state == JobState.FINISHED
-
-
-def test_minutes_that_went_by_are_not_made_up_for(cast: Cast, recorder: Recorder) -> None:
-    ids = many(cast, 8)
-    recorder.keys = dict.fromkeys(ids, "near")
-    job = start(recorder.action, ids, cast.operator, per_minute=2)
-    Job.objects.update(not_before=NOON)
-    jobs.run(job.pk, now=NOON)
-    went = []
-    for minutes in (60, 61, 62):
-        jobs.run(job.pk, now=NOON + timedelta(minutes=minutes))
-        went.append(outcomes(job)["done"])
-    assert went == [4, 6, 8]
-
-
-def test_skipped_devices_use_no_pace(cast: Cast) -> None:
-    ids = many(cast, 6)
-    Device.objects.filter(pk__in=ids[:4]).update(processing_status=Processing.DEACTIVATED)
-    job = start("deactivate", ids, cast.operator, per_second=5)
-    jobs.run(job.pk, now=timezone.now())
-    assert outcomes(job) == {"skipped": 4, "done": 2}
-
-
-# --- any order of events ---
-
-
-STEPS = st.lists(
-    st.sampled_from(["run", "run", "pause", "resume", "cancel", "answer", "die", "delete"]), min_size=3, max_size=12
-)
-
-
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
-def test_counters_are_those_of_the_items_whatever_happens(cast: Cast, recorder: Recorder, steps: list[str]) -> None:
-    recorder.sets = []
-    ids = many(cast, 130)
-    recorder.results = {pk: Result(Outcome.WAITING) for pk in ids[::10]}
-    recorder.poisoned = {ids[7]: DeviceError("Never.")}
-    job, now = start(recorder.action, ids, cast.operator), timezone.now()
-    for number, step in enumerate(steps):
-        now += timedelta(minutes=2)
-        if step == "run":
-            jobs.run(job.pk, now=now, budget=ONE_SET)
-        elif step == "answer":
-            jobs.settle(ids[: 20 * number], Outcome.DONE, action="recorded", now=now)
-        elif step == "die":
-            job_runner._claim(job.pk, now)
-        elif step == "delete":
-            Device.objects.filter(pk=ids[-1 - number]).delete()
-        else:
-            with contextlib.suppress(StateConflict):
-                {"pause": jobs.pause, "resume": jobs.resume, "cancel": jobs.cancel}[step](job=job, actor=cast.operator)
-        check_counters(job)
-    if Job.objects.get(pk=job.pk).state == JobState.PAUSED:
-        jobs.resume(job=job, actor=cast.operator)
-    for _ in range(4):
-        now += timedelta(hours=1)
-        jobs.run(job.pk, now=now)
-        jobs.settle(ids, Outcome.DONE, action="recorded", now=now)
-    assert check_counters(job).state in (JobState.FINISHED, JobState.CANCELLED)
-    begun = Counter(pk for each in recorder.sets for pk in each)
-    assert not begun or max(begun.values()) == 1, "each device at most once"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -12,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEntry
-from devices import bulk, live
+from devices import bulk, jobs, live
 from devices.bulk import Asked, Result
-from devices.models import Category, Connection, Device, DeviceType, Outcome, Processing
+from devices.models import Category, Connection, Device, DeviceType, Job, JobItem, Outcome, Processing
 from devices.services import deactivate
 from downlinks import tasks
 from downlinks.bulk import INSTRUCTION, InstructionForm, gateways
@@ -277,3 +278,65 @@ def test_rooms_of_many_are_one_statement(fleet: list[Device]) -> None:
     with CaptureQueriesContext(connection) as queries:
         rooms = frames.largest_payloads([one.pk for one in fleet[:3]])
     assert (rooms, len(queries)) == ({fleet[0].pk: 242, fleet[1].pk: 51, fleet[2].pk: 51}, 1)
+
+
+# --- as a job ---
+
+
+def start(cast: Cast, asked: InstructionForm, **pace: int) -> Job:
+    assert asked.is_valid(), asked.errors
+    devices = Device.objects.all()
+    return jobs.create(
+        action=INSTRUCTION,
+        devices=devices,
+        parameters=asked.parameters(),
+        agreed=devices.count(),
+        actor=cast.operator,
+        projects=[cast.project],
+        token=uuid4(),
+        **pace,
+    )
+
+
+def report(job: Job) -> dict[int | None, tuple[str, str]]:
+    return {item.device_id: (item.outcome, item.reason) for item in JobItem.objects.filter(job=job)}
+
+
+def test_job_puts_one_into_each_queue_and_reports_the_rest(
+    cast: Cast, fleet: list[Device], fetching: Device, network: RecordedNetwork
+) -> None:
+    deactivate(device=fleet[0], actor=None)
+    network.rooms = {fleet[1].pk: 1}
+    job = start(cast, form(cast, encoder="raw-lora", fport="2", payload="0aff"))
+    assert jobs.run(job.pk)
+    assert report(job) == {
+        fleet[0].pk: ("skipped", "The device is deactivated: nothing is sent to it."),
+        fleet[1].pk: ("failed", "The payload has 2 bytes; at the device's present data rate at most 1 fit."),
+        fetching.pk: ("skipped", "This kind of device does not take such instructions."),
+    } | {one.pk: ("done", "") for one in fleet[2:]}
+    assert [states(one) for one in fleet] == [[], [], *[["pending"]] * 4]
+    made = Downlink.objects.get(device=fleet[2])
+    assert (made.source, made.requested_by, made.fport, bytes(made.payload)) == ("bulk", cast.operator, 2, b"\x0a\xff")
+
+
+def test_job_spares_the_gateway(cast: Cast, fleet: list[Device]) -> None:
+    """Two a minute through a gateway: four devices hang on one, two on another."""
+    for number, one in enumerate(fleet):
+        heard(one, "busy" if number < 4 else "quiet", timedelta(hours=1))
+    job = start(cast, form(cast, fport="2", payload="01"), per_minute=2)
+    jobs.run(job.pk)
+    assert [len(states(one)) for one in fleet] == [1, 1, 0, 0, 1, 1]
+    jobs.run(job.pk, now=timezone.now() + timedelta(seconds=70))
+    assert [len(states(one)) for one in fleet] == [1] * 6
+    assert set(report(job).values()) == {("done", "")}
+
+
+def test_set_that_a_worker_did_and_did_not_note_makes_no_second_one(cast: Cast, fleet: list[Device]) -> None:
+    """S4: the items are asked for again as after a crash, and every queue stays as it is."""
+    job = start(cast, form(cast, fport="2", payload="01"))
+    jobs.run(job.pk)
+    JobItem.objects.filter(job=job).update(outcome="pending", at=None)
+    Job.objects.filter(pk=job.pk).update(state="running", done=0, not_before=timezone.now(), finished_at=None)
+    jobs.run(job.pk)
+    assert set(report(job).values()) == {("done", "")}
+    assert [states(one) for one in fleet] == [["pending"]] * 6

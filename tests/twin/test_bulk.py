@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry
-from devices import bulk
+from devices import bulk, jobs
 from devices.bulk import Asked
-from devices.models import Category, Device, DeviceType, Outcome
+from devices.models import Category, Device, DeviceType, Job, JobItem, Outcome
 from tests import factories
 from tests.cast import Cast
 from twin.bulk import METADATA, MetadataForm
@@ -115,3 +117,36 @@ def test_apply_takes_as_many_statements_for_many_as_for_few(cast: Cast) -> None:
             assert apply(chosen, room=str(len(chosen))) == {}
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 10
+
+
+def test_job_over_many_devices_ends_in_a_report_for_each(cast: Cast) -> None:
+    managed_type = DeviceType.objects.create(
+        slug="managed", name="Managed", category=Category.MANAGED, connectivity="lora", key_source="customer"
+    )
+    plain, full, managed, foreign = (
+        factories.device(project) for project in (cast.project, cast.project, cast.project, cast.elsewhere)
+    )
+    set_metadata([full.pk], {f"k{index}": "x" for index in range(100)}, actor=None)
+    Device.objects.filter(pk=managed.pk).update(type=managed_type)
+    asked = form(cast, ("room", "12", False), ("floor", "", True))
+    assert asked.is_valid()
+    job = jobs.create(
+        action=METADATA,
+        devices=Device.objects.all(),
+        parameters=asked.parameters(),
+        agreed=4,
+        actor=cast.operator,
+        projects=[cast.project],
+        token=uuid4(),
+    )
+    assert jobs.run(job.pk)
+    report = {item.device_id: (item.outcome, item.reason) for item in JobItem.objects.filter(job=job)}
+    assert report == {
+        plain.pk: ("done", ""),
+        full.pk: ("failed", "A device has at most 100 properties and 32 KB of them."),
+        managed.pk: ("skipped", "The portal keeps no metadata for a managed device."),
+        foreign.pk: ("skipped", "You are not an operator of this device's Project."),
+    }
+    assert Job.objects.get(pk=job.pk).state == "finished"
+    assert texts(plain) == {"room": "12"}
+    assert AuditEntry.objects.get(action="twin.metadata_changed", device_id=plain.pk).actor == cast.operator

@@ -102,7 +102,9 @@ def test_property_opens_where_it_stands(cast: Cast, device: Device) -> None:
     assert f'name="seen" value="{SEEN}"' in part and 'name="key" value="a b&c"' in part
     # While somebody types, nothing that arrives takes the field away.
     assert "sse:twin" not in part
-    assert "sse:twin" in page(client.get(url(device, "metadata/?closed=other"), headers=HTMX))
+    closed = page(client.get(url(device, "metadata/?closed=other"), headers=HTMX))
+    assert "sse:twin" in closed
+    assert re.findall(r"autofocus>(\w+)</a>", closed) == ["x"], "the focus goes back to where it was"
 
 
 def test_property_opens_without_htmx_on_the_tab(cast: Cast, device: Device) -> None:
