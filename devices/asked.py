@@ -136,7 +136,7 @@ class Asked:
             columns=_columns(data),
             sort=_sort(data.get("sort", "")),
             page=max(1, _number(data.get("page", ""), 9) or 1),
-            view=_number(data.get("view", ""), 18),
+            view=_number(data.get("view", ""), 18) or None,
         )
 
     # --- its spelling ---

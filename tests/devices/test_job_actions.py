@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import AuditEntry, Membership, Project, Role, User
-from devices import bulk, jobs, services, values
+from devices import bulk, connectivity, jobs, network, services, values
 from devices.asked import ValueKey
 from devices.bulk import ActionForm
 from devices.bulk_actions import LinkForm, MoveForm, UnlinkForm
-from devices.errors import DeviceError
+from devices.errors import DeviceError, NetworkRefused
 from devices.models import (
     Category,
     ColumnValue,
@@ -25,11 +30,13 @@ from devices.models import (
     Identity,
     Job,
     JobItem,
+    JobState,
     NetworkTask,
     Processing,
     ValueColumn,
 )
 from flows.models import Flow
+from lora.registration import Lora
 from m2m.models import SimCard
 from tests import factories
 from tests.cast import Cast
@@ -297,3 +304,74 @@ def test_every_action_says_what_it_is() -> None:
     for slug in ("link", "unlink", "move"):
         action = bulk.by_slug(slug)
         assert action and "Cold chain" in action.summary({"name": "Cold chain"})
+
+
+# --- delete ---
+
+
+class Refusing(Lora):
+    """LoRa whose network keeps the devices that it is told to keep."""
+
+    def __init__(self) -> None:
+        self.keeps: set[int] = set()
+
+    def deregister(self, device: Device) -> None:
+        if device.pk in self.keeps:
+            raise NetworkRefused("still in a multicast group")
+
+
+@pytest.fixture
+def refusing() -> Iterator[Refusing]:
+    before, refusing = connectivity.by_slug("lora"), Refusing()
+    connectivity.register(refusing)
+    yield refusing
+    connectivity.register(before)
+
+
+def test_delete_ends_each_device_with_its_networks_answer(cast: Cast, refusing: Refusing) -> None:
+    """Under way until the network has answered: gone, or whole with the reason; others are left alone (D9, T3)."""
+    gone, kept = factories.lora_device(cast.project), factories.lora_device(cast.project)
+    bare = factories.device(cast.project)
+    busy = factories.lora_device(cast.project)
+    NetworkTask.objects.create(device=busy, operation=NetworkTask.Operation.DEACTIVATE)
+    DeviceType.objects.create(
+        slug="managed-x", name="Sensor", category=Category.MANAGED, connectivity="lora", key_source="portal"
+    )
+    managed = factories.device(cast.project, "managed-x")
+    refusing.keeps = {kept.pk}
+    job = do("delete", [gone, kept, bare, busy, managed], cast.operator)
+    assert job.state == JobState.RUNNING
+    assert {pk: outcome for pk, (outcome, _reason) in outcomes(job).items()} == {
+        gone.pk: "waiting",
+        kept.pk: "waiting",
+        bare.pk: "waiting",
+        busy.pk: "skipped",
+        managed.pk: "skipped",
+    }
+    for device in (gone, kept, bare):
+        assert network.run(device.pk)
+    jobs.run(job.pk, now=timezone.now() + timedelta(minutes=2))
+    job.refresh_from_db()
+    assert (job.state, job.done, job.skipped, job.failed) == (JobState.FINISHED, 2, 2, 1)
+    assert outcomes(job)[kept.pk] == ("failed", "still in a multicast group")
+    assert set(Device.objects.values_list("pk", flat=True)) == {kept.pk, busy.pk, managed.pk}
+    assert AuditEntry.objects.filter(action="device.deleted", actor=cast.operator).count() == 2
+    # The refused one can be tried again.
+    refusing.keeps = set()
+    again = jobs.retry_failed(job=job, actor=cast.operator, projects=[cast.project], token=uuid4())
+    jobs.run(again.pk)
+    assert network.run(kept.pk)
+    assert not Device.objects.filter(pk=kept.pk).exists()
+
+
+def test_deleting_many_takes_as_many_statements_as_few(cast: Cast, refusing: Refusing) -> None:
+    action = bulk.by_slug("delete")
+    assert action
+
+    def statements(devices: list[Device]) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            action.apply([device.pk for device in devices], bulk.Asked({}, cast.operator))
+        return len(queries)
+
+    few = statements([factories.device(cast.project) for _ in range(2)])
+    assert statements([factories.device(cast.project) for _ in range(12)]) == few

@@ -237,10 +237,10 @@ class TestLive:
     def test_items_are_asked_for_while_they_can_change(self, cast: Cast, devices: list[Device]) -> None:
         client = cast.client(cast.viewer)
         job = factories.job(cast.project, devices[:1] * 60, [Outcome.DONE] * 50)
-        assert "every 4s" not in body(client.get(url(job), headers=HTMX))
-        assert "every 4s" in body(client.get(url(job), {"after": 50}, headers=HTMX))
+        assert "every 2s" not in body(client.get(url(job), headers=HTMX))
+        assert "every 2s" in body(client.get(url(job), {"after": 50}, headers=HTMX))
         moved(job, JobState.FINISHED)
-        assert "every 4s" not in body(client.get(url(job), {"after": 50}, headers=HTMX))
+        assert "every 2s" not in body(client.get(url(job), {"after": 50}, headers=HTMX))
 
     def test_address_alone_leads_to_the_job(self, cast: Cast, job: Job) -> None:
         assert cast.client(cast.viewer).get(url(job, "progress/"))["Location"] == url(job)
