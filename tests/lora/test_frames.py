@@ -242,7 +242,7 @@ def test_pages_newest_first_without_gap_or_overlap(cast: Cast, device: Device) -
 
 
 def test_page_stops_at_the_retention(device: Device, settings: Any) -> None:
-    days = [timedelta(days=settings.FRAME_RETENTION_DAYS, seconds=seconds) for seconds in (-60, 60)]
+    days = [timedelta(days=settings.FRAME_RETENTION_DAYS, seconds=seconds) for seconds in (-3600, 60)]
     store([(device.pk, Uplink(dev_eui=EUI, at=NOW - age, fcnt=index)) for index, age in enumerate(days)])
     assert [row.fcnt for row in frames.page(device.pk)] == [0]
     assert len(frames.page(device.pk, since=NOW - timedelta(days=90))) == 2
