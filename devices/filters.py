@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 
 from django.db import OperationalError, connection, transaction
@@ -154,9 +156,12 @@ def _parts(asked: Asked, projects: Iterable[int], indexed: values.Indexed, now: 
     def of_device(condition: Q) -> None:
         made.append(_Part(condition, devices.filter(condition).values_list("pk")))
 
-    def of_state(condition: Q) -> None:
-        exists = Exists(states.filter(condition, device=OuterRef("pk")))
-        made.append(_Part(Q(exists), states.filter(condition).values_list("device_id")))
+    def of_state(*conditions: Q) -> None:
+        """Any of the conditions; each has a part of an index of its own."""
+        any_of = reduce(or_, conditions)
+        first, *others = [states.filter(condition).values_list("device_id") for condition in conditions]
+        ids = first.union(*others, all=True) if others else first
+        made.append(_Part(Q(Exists(states.filter(any_of, device=OuterRef("pk")))), ids))
 
     if asked.query:
         of_device(_search(asked.query, projects))
@@ -175,7 +180,7 @@ def _parts(asked: Asked, projects: Iterable[int], indexed: values.Indexed, now: 
     if asked.silent == NEVER:
         of_state(Q(last_message_at=None))
     elif asked.silence:
-        of_state(Q(last_message_at=None) | Q(last_message_at__lt=now - asked.silence))
+        of_state(Q(last_message_at__lt=now - asked.silence), Q(last_message_at=None))
     if asked.health:
         of_state(Q(health__in=[Health[name.upper()] for name in asked.health]))
     if asked.out_of_sync:
@@ -236,17 +241,18 @@ def _found(parts: Sequence[_Part], projects: Iterable[int]) -> list[int]:
     The part that the fewest devices meet is read from its own index, and the others are looked at for those alone: the
     database's own estimate of how many meet a condition on a value is worth nothing (all columns share one table).
     """
-    wanted = Device.objects.filter(_all_of(parts), project_id__in=projects).order_by("pk").values_list("pk", flat=True)
     fewest: list[int] | None = None
+    others = list(parts)
     for part in parts:
         if part.ids is not None and (len(parts) > 1 or part.ids.model is not Device):
             most = MATCHES if fewest is None else len(fewest)
             ids = [row[0] for row in part.ids[: most + 1]]
             if len(ids) <= most:
-                fewest = ids
+                fewest, others = ids, [other for other in parts if other is not part]
+    wanted = Device.objects.filter(_all_of(others), project_id__in=projects)
     if fewest is not None:
         wanted = wanted.filter(pk__any_of=fewest)
-    return list(wanted[: MATCHES + 1])
+    return list(wanted.order_by("pk").values_list("pk", flat=True)[: MATCHES + 1])
 
 
 @dataclass(frozen=True, slots=True)

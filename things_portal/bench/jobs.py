@@ -12,13 +12,13 @@ from accounts.models import Project, User
 from devices import bulk, jobs
 from devices.models import Device, Job, JobState
 
-from . import load
+from . import load, pages
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One action over ``devices``. Seconds to make the job; devices a second over all, and in the first and the last
-    tenth of it."""
+    tenth of it; p50 and p95 in milliseconds of All Devices, asked for all the while."""
 
     action: str
     devices: int
@@ -26,13 +26,15 @@ class Row:
     rate: float
     first: float
     last: float
+    page: tuple[float, float]
 
 
-def measure(slug: str) -> Row:
+def measure(slug: str, port: int) -> Row:
     """Carry the action out over all devices of the bench, by one worker: this process."""
     action = bulk.by_slug(slug)
     if action is None:
         raise LookupError(slug)
+    person = User.objects.get(email=load.OPERATOR)
     project = Project.objects.get(name=load.PROJECT)
     devices = Device.objects.filter(project=project)
     count = devices.count()
@@ -42,7 +44,7 @@ def measure(slug: str) -> Row:
         devices=devices,
         parameters={},
         agreed=count,
-        actor=User.objects.get(email=load.OPERATOR),
+        actor=person,
         projects=[project],
         token=uuid4(),
     )
@@ -50,9 +52,10 @@ def measure(slug: str) -> Row:
     # (seconds since the start, items that are finished)
     marks = [(0.0, 0)]
     started = time.perf_counter()
-    while Job.objects.filter(pk=job.pk, state=JobState.RUNNING).exists():
-        jobs.run(job.pk, budget=timedelta(seconds=0.5))
-        marks.append((time.perf_counter() - started, Job.objects.get(pk=job.pk).finished_items))
+    with pages.watched(port, person, "/devices/") as page:
+        while Job.objects.filter(pk=job.pk, state=JobState.RUNNING).exists():
+            jobs.run(job.pk, budget=timedelta(seconds=0.5))
+            marks.append((time.perf_counter() - started, Job.objects.get(pk=job.pk).finished_items))
     return Row(
         slug,
         count,
@@ -60,6 +63,7 @@ def measure(slug: str) -> Row:
         count / marks[-1][0],
         _rate(marks, 0, count / 10),
         _rate(marks, count * 9 / 10, count),
+        page[0],
     )
 
 

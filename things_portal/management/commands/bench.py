@@ -62,16 +62,19 @@ class Command(BaseCommand):
             if only in {None, "intake"}:
                 self.intake(port, options["messages"])
             if only in {None, "jobs"}:
-                self.jobs()
+                self.jobs(port)
 
-    def jobs(self) -> None:
+    def jobs(self, port: int) -> None:
         self.stdout.write(
             f"\n{'job over all devices, 1 worker':38}{'made in s':>11}{'a second':>10}"
-            f"{'first 10 %':>12}{'last 10 %':>12}"
+            f"{'first 10 %':>12}{'last 10 %':>12}{'list p50 ms':>13}{'p95 ms':>8}"
         )
         for slug in ("deactivate", "activate"):
-            row = jobs.measure(slug)
-            self.stdout.write(f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}")
+            row = jobs.measure(slug, port)
+            self.stdout.write(
+                f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}"
+                f"{row.page[0]:13.1f}{row.page[1]:8.1f}"
+            )
 
     def machine(self) -> None:
         with connection.cursor() as cursor:
