@@ -22,7 +22,7 @@ from accounts.models import User
 
 from . import bulk, jobs
 from .export.writers import Head, Row, csv_stream
-from .models import Device, Job, JobItem, JobState, Outcome
+from .models import Category, Device, Job, JobItem, JobState, Outcome
 
 PAGE_SIZE: Final = 50
 # Beyond this many, "under way" and "not begun" are told as "more than".
@@ -144,7 +144,8 @@ def _number(text: str, digits: int = 9) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ItemPage:
-    """Some items as dicts of COLUMNS and ``linked`` (the device is there for this person); queries of the next."""
+    """Some items as dicts of COLUMNS, ``linked`` (the device is there for this person) and ``managed``; queries of
+    the next."""
 
     rows: list[dict[str, Any]]
     previous_url: str
@@ -168,9 +169,11 @@ def item_page(job: Job, asked: Asked) -> ItemPage:
         rows = list(items.filter(number__gt=asked.after).order_by("number")[: PAGE_SIZE + 1])
         earlier, later = asked.after > 0, len(rows) > PAGE_SIZE
         rows = rows[:PAGE_SIZE]
-    there = set(Device.objects.filter(pk__in=[row["device_id"] for row in rows]).values_list("pk", flat=True))
+    devices = Device.objects.filter(pk__in=[row["device_id"] for row in rows])
+    there = dict(devices.values_list("pk", "type__category"))
     for row in rows:
         row["linked"] = row["device_id"] in there
+        row["managed"] = there.get(row["device_id"]) == Category.MANAGED
     return ItemPage(
         rows,
         previous_url=asked.link(before=rows[0]["number"]) if rows and earlier else "",
