@@ -20,7 +20,7 @@ from operator import or_
 from typing import Any, Final
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Func, OuterRef, Q, QuerySet
 from django.db.models.expressions import OrderBy
 from django.utils import timezone
 from psycopg.errors import QueryCanceled
@@ -299,7 +299,29 @@ class _Source:
         parts, keys = self._ordered(asked.key)
         reverse = asked.reverse != (asked.key == "last_message")
         # A walk over matches cannot begin at the other end: their number is not known.
-        return _bounded(parts, keys, reverse=reverse, offset=offset, size=size, total=None if self.condition else total)
+        return self._slice(
+            parts,
+            keys,
+            reverse=reverse,
+            offset=offset,
+            size=size,
+            total=None if self.condition else total,
+            found=self.within is not None,
+        )
+
+    def _slice(
+        self,
+        parts: Sequence[QuerySet[Any]],
+        order: Sequence[OrderBy],
+        *,
+        reverse: bool,
+        offset: int,
+        size: int,
+        total: int | None = None,
+    ) -> list[int]:
+        if self.within is not None:
+            order = [_sorted(each) for each in order]
+        return _bounded(parts, order, reverse=reverse, offset=offset, size=size, total=total)
 
     def all_ids(self, asked: Asked) -> Iterator[int]:
         """Every id in order, once."""
@@ -318,7 +340,7 @@ class _Source:
     def _devices(self, also: Q | None = None) -> list[QuerySet[Any]]:
         """Queries that give the devices together, each from an index in the order of it: equality on one Project."""
         rows = Device.objects.filter(also) if also is not None else Device.objects.all()
-        if self.within is not None:
+        if self.within is not None and self.condition is None:
             return [rows.filter(pk__any_of=self.within)]
         if self.condition is not None:
             rows = rows.filter(self.condition)
@@ -350,7 +372,15 @@ class _Source:
         ids: list[int] = []
         for group in self._groups(asked):
             parts = self._devices(Q(**{GROUPED[asked.key]: group}))
-            found = _bounded(parts, NAME, reverse=False, offset=offset, size=size - len(ids), total=None)
+            found = self._slice(
+                parts,
+                NAME,
+                reverse=False,
+                offset=offset,
+                size=size - len(ids),
+                total=None,
+                found=self.within is not None,
+            )
             ids += found
             if len(ids) == size:
                 break
@@ -373,11 +403,21 @@ class _Source:
     def _by_value(self, asked: Asked, offset: int, size: int) -> list[int]:
         """Devices that have the value, by it, and after them, in both directions, those that do not, by name."""
         parts, keys = self._valued(asked)
-        ids = _bounded(parts, keys, reverse=asked.reverse, offset=offset, size=size, total=None)
+        ids = self._slice(
+            parts, keys, reverse=asked.reverse, offset=offset, size=size, total=None, found=self.within is not None
+        )
         if len(ids) < size:
             beyond = 0 if ids else max(0, offset - sum(rows.count() for rows in parts))
             others = self._without_value(asked)
-            ids += _bounded(others, NAME, reverse=False, offset=beyond, size=size - len(ids), total=None)
+            ids += self._slice(
+                others,
+                NAME,
+                reverse=False,
+                offset=beyond,
+                size=size - len(ids),
+                total=None,
+                found=self.within is not None,
+            )
         return ids
 
     def _valued(self, asked: Asked) -> tuple[list[QuerySet[Any]], Sequence[OrderBy]]:
@@ -396,6 +436,20 @@ class _Source:
         assert asked.sort_value is not None
         columns = self.indexed.of(asked.sort_value)
         return self._devices(~Q(Exists(ColumnValue.objects.filter(device=OuterRef("pk"), column_id__in=columns))))
+
+
+class _Unindexed(Func):
+    """The same value as no index has it."""
+
+    template = "(SELECT %(expressions)s)"
+
+
+def _sorted(order: OrderBy) -> OrderBy:
+    """The same order, sorted and not read from an index: of the ids that were found there are few, and an index walked
+    for them would pass by all the others (which is what the planner would choose)."""
+    copy = order.copy()
+    copy.expression = _Unindexed(order.expression)
+    return copy
 
 
 NAME: Final[Sequence[OrderBy]] = (F("name").asc(), F("id").asc())

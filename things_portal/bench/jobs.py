@@ -12,7 +12,7 @@ from accounts.models import Project, User
 from devices import bulk, jobs
 from devices.models import Device, Job, JobState
 
-from . import load, pages
+from . import load, pages, watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def measure(slug: str, port: int) -> Row:
     # (seconds since the start, items that are finished)
     marks = [(0.0, 0)]
     started = time.perf_counter()
-    with pages.watched(port, person, "/devices/") as page:
+    with watch.watched(port, pages.session_cookie(person), "/devices/") as page:
         while Job.objects.filter(pk=job.pk, state=JobState.RUNNING).exists():
             jobs.run(job.pk, budget=timedelta(seconds=0.5))
             marks.append((time.perf_counter() - started, Job.objects.get(pk=job.pk).finished_items))
