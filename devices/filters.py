@@ -306,7 +306,6 @@ class _Source:
             offset=offset,
             size=size,
             total=None if self.condition else total,
-            found=self.within is not None,
         )
 
     def _slice(
@@ -378,8 +377,6 @@ class _Source:
                 reverse=False,
                 offset=offset,
                 size=size - len(ids),
-                total=None,
-                found=self.within is not None,
             )
             ids += found
             if len(ids) == size:
@@ -415,8 +412,6 @@ class _Source:
                 reverse=False,
                 offset=beyond,
                 size=size - len(ids),
-                total=None,
-                found=self.within is not None,
             )
         return ids
 
