@@ -400,9 +400,7 @@ class _Source:
     def _by_value(self, asked: Asked, offset: int, size: int) -> list[int]:
         """Devices that have the value, by it, and after them, in both directions, those that do not, by name."""
         parts, keys = self._valued(asked)
-        ids = self._slice(
-            parts, keys, reverse=asked.reverse, offset=offset, size=size, total=None, found=self.within is not None
-        )
+        ids = self._slice(parts, keys, reverse=asked.reverse, offset=offset, size=size)
         if len(ids) < size:
             beyond = 0 if ids else max(0, offset - sum(rows.count() for rows in parts))
             others = self._without_value(asked)
