@@ -33,7 +33,7 @@ from .models import Category, ColumnValue, Connection, Device, DeviceState, Devi
 
 PAGE_SIZE: Final = 50
 # Up to here matches are counted and paged; whoever finds more looks for something else, and counting them all costs.
-MATCHES: Final = 10_000
+MATCHES: Final = 5_000
 # A walk that has not filled its page after this many milliseconds is given up.
 WALK_MS: Final = 60
 # Up to this many Projects, each gives its rows from its index, and they are merged; beyond, they are sorted.
