@@ -133,6 +133,7 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
     changes: dict[int, set[str]] = defaultdict(set)
     with transaction.atomic():
         ids = _ids_by_eui({event.dev_eui for _entry, event in batch.lora})
+        _hold_new({*ids.values(), *(pack.device_id for pack in batch.packs)})
         known = _devices({*ids.values(), *(pack.device_id for pack in batch.packs)})
         told: list[tuple[Known, Event]] = []
         for entry, event in batch.lora:
@@ -189,6 +190,23 @@ def _read_pack(entry: Entry) -> Pack:
 
 
 # --- devices ---
+
+# Devices whose twin or state this batch may be the first to write. Its foreign key takes the device's lock only at
+# the end; whoever removes a device takes that lock first. Taken here, the order is one: device, twin, state. Rows
+# that are there already ask for no lock, so that a fleet that is heard writes nothing here.
+HOLD_NEW = """
+SELECT id FROM devices_device AS device
+WHERE id = ANY(%s) AND (
+    NOT EXISTS (SELECT FROM twin_twin AS twin WHERE twin.device_id = device.id)
+    OR NOT EXISTS (SELECT FROM devices_devicestate AS state WHERE state.device_id = device.id)
+)
+ORDER BY id FOR KEY SHARE OF device
+"""
+
+
+def _hold_new(device_ids: set[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(HOLD_NEW, [sorted(device_ids)])
 
 
 def _ids_by_eui(dev_euis: set[str]) -> dict[str, int]:

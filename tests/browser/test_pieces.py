@@ -128,6 +128,7 @@ def test_property_is_edited_where_it_stands_and_keeps_the_focus(visit: Visit) ->
     panel.get_by_role("link", name="Cancel").click()
     expect(value).to_be_focused()
     value.press("Enter")
+    expect(edited).to_be_focused()
     edited.fill("13")
     page.keyboard.press("Enter")
     expect(panel.get_by_role("link", name="13")).to_be_focused()
