@@ -10,9 +10,16 @@ from django.db import migrations
 from . import partitions
 
 
-def partitioned_table(table: str, columns: str, *, keep_days: int = 31) -> list[Any]:
-    """Operations that make the parent with primary key (device_id, received_at, seq), a default partition for
-    moments outside all days, and the days of the retention and the week ahead. Locks nothing that exists."""
+def partitioned_table(
+    table: str,
+    columns: str,
+    *,
+    key: str = "device_id, received_at, seq",
+    by: str = "received_at",
+    keep_days: int = 31,
+) -> list[Any]:
+    """Operations that make the parent with primary key ``key``, a default partition for moments (``by``) outside all
+    days, and the days of the retention and the week ahead. Locks nothing that exists."""
 
     def make_days(apps: Any, schema_editor: Any) -> None:
         today = datetime.now(UTC).date()
@@ -20,8 +27,7 @@ def partitioned_table(table: str, columns: str, *, keep_days: int = 31) -> list[
 
     return [
         migrations.RunSQL(
-            f"CREATE TABLE {table} ({columns}, PRIMARY KEY (device_id, received_at, seq))"
-            f" PARTITION BY RANGE (received_at);"
+            f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({key})) PARTITION BY RANGE ({by});"
             f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT;",
             f"DROP TABLE {table};",
         ),

@@ -14,7 +14,7 @@ _SUFFIX = re.compile(r"_(\d{8})$")
 
 @dataclass(frozen=True, slots=True)
 class Partitioned:
-    """A table that is partitioned by UTC day of ``received_at``; ``keep_days`` of history are kept."""
+    """A table that is partitioned by the UTC day of a moment in it; ``keep_days`` of history are kept."""
 
     table: str
     keep_days: int

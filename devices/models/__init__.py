@@ -1,6 +1,7 @@
-"""The models of the device screens: devices and what belongs to each, jobs over many, files of devices,
+"""The models of the device screens: devices and what belongs to each, codecs, jobs over many, files of devices,
 columns and views."""
 
+from .codecs import Codec, CodecCase, CodecFunction, CodecProblem, CodecVersion
 from .device import (
     CONNECTION_ALLOWED,
     PROCESSING_ALLOWED,
@@ -29,6 +30,11 @@ __all__ = [
     "JOB_ALLOWED",
     "PROCESSING_ALLOWED",
     "Category",
+    "Codec",
+    "CodecCase",
+    "CodecFunction",
+    "CodecProblem",
+    "CodecVersion",
     "ColumnValue",
     "Connection",
     "ConnectivityKind",

@@ -14,6 +14,8 @@ from django_scopes import ScopedManager
 from accounts.models import Project, Subscription, User
 from flows.models import Flow
 
+from .codecs import Codec
+
 
 class Category(models.TextChoices):
     OWN = "own", _("Own")
@@ -50,8 +52,8 @@ class DeviceTypeQuerySet(models.QuerySet["DeviceType"]):
 class DeviceType(models.Model):
     """What kind of thing a device is (T1). The JSON columns hold lists, empty where there is nothing.
 
-    decoders: slugs of ``codec.decoders``, preferred first. encoders: values of :class:`Encoder`.
-    measurements: ``{"name", "unit"}`` to expect. commands, controls: see ``downlinks`` and ``twin``.
+    codec: reads the payloads before any of ``decoders``, slugs of ``codec.decoders``, preferred first. encoders: values
+    of :class:`Encoder`. measurements: ``{"name", "unit"}`` to expect. commands, controls: see ``devices.controls``.
     """
 
     slug = models.SlugField(_("slug"), unique=True, max_length=80)
@@ -60,6 +62,9 @@ class DeviceType(models.Model):
     category = models.CharField(_("category"), max_length=9, choices=Category.choices)
     connectivity = models.CharField(_("connectivity"), max_length=8, choices=ConnectivityKind.choices)
     key_source = models.CharField(_("keys"), max_length=8, choices=KeySource.choices)
+    codec = models.ForeignKey(
+        Codec, on_delete=models.PROTECT, null=True, blank=True, related_name="types", verbose_name=_("codec")
+    )
     decoders = models.JSONField(_("decoders"), default=list, blank=True)
     encoders = models.JSONField(_("encoders"), default=list, blank=True)
     measurements = models.JSONField(_("measurements"), default=list, blank=True)
