@@ -23,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import fleet, intake, jobs, load, pages
+from things_portal.bench import export, fleet, intake, jobs, load, pages
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--frames", type=int, default=10_000_000)
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
-        parser.add_argument("--only", choices=["pages", "fleet", "intake", "jobs"], help="one part of it")
+        parser.add_argument("--only", choices=["pages", "fleet", "export", "intake", "jobs"], help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with scopes_disabled():
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         if seconds:
             self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
         only = options["only"]
-        if only in {None, "fleet"}:
+        if only in {None, "fleet", "export"}:
             seconds = fleet.prepare(options["fleet"])
             if seconds:
                 self.stdout.write(f"loaded a fleet of {options['fleet']:,} devices in {seconds:.0f} s")
@@ -54,11 +54,13 @@ class Command(BaseCommand):
             if seconds:
                 self.stdout.write(f"indexed two values of them in {seconds:.0f} s")
         self.machine()
-        with stack() as port:
+        with stack() as (port, web):
             if only in {None, "pages"}:
                 self.pages(port)
             if only in {None, "fleet"}:
                 self.fleet(port)
+            if only in {None, "export"}:
+                self.export(port, web)
             if only in {None, "intake"}:
                 self.intake(port, options["messages"])
             if only in {None, "jobs"}:
@@ -108,6 +110,13 @@ class Command(BaseCommand):
         self.stdout.write("\nAll Devices of the fleet")
         self.measure(port, User.objects.get(email=fleet.OPERATOR), fleet.paths())
 
+    def export(self, port: int, web: int) -> None:
+        cookie = pages.session_cookie(User.objects.get(email=fleet.OPERATOR))
+        self.stdout.write(f"\n{'all devices of the fleet as a file':38}{'MiB':>9}{'seconds':>9}{'MiB held more':>15}")
+        for kind in ("csv", "json", "xlsx"):
+            row = export.measure(port, cookie, kind, f"/devices/export/devices.{kind}", web)
+            self.stdout.write(f"{row.kind:38}{row.size / 2**20:9.1f}{row.seconds:9.1f}{row.grown:15.1f}")
+
     def measure(self, port: int, person: User, paths: dict[str, str]) -> None:
         self.stdout.write(
             f"{'page, over HTTP, 1 connection':38}{'p50 ms':>9}{'p95 ms':>9}{'SQL ms':>9}{'p50/SQL':>9}{'queries':>9}"
@@ -131,8 +140,9 @@ class Command(BaseCommand):
 
 
 @contextlib.contextmanager
-def stack() -> Iterator[int]:
-    """The web and the consumers as ``things up`` starts them, on the bench's database; gives the port."""
+def stack() -> Iterator[tuple[int, int]]:
+    """The web and the consumers as ``things up`` starts them, on the bench's database; gives port and process id of
+    the web."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -147,7 +157,7 @@ def stack() -> Iterator[int]:
     ]
     try:
         wait_until_ready(port)
-        yield port
+        yield port, processes[0].pid
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
