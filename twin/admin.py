@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from common.admin import LookedAt
 
-from .models import Twin
+from .models import Twin, ValueName
 
 
 @admin.register(Twin)
@@ -16,3 +16,10 @@ class TwinAdmin(LookedAt, admin.ModelAdmin[Twin]):
     search_fields = ("device__name", "device__identifier", "=device__id")
     readonly_fields = ("device", "reported", "desired", "metadata", "version", "updated_at")
     show_full_result_count = False
+
+
+@admin.register(ValueName)
+class ValueNameAdmin(LookedAt, admin.ModelAdmin[ValueName]):
+    list_display = ("id", "name")
+    search_fields = ("name",)
+    ordering = ("name",)
