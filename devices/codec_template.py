@@ -21,7 +21,8 @@ function decodeUplink(input) {
   };
 }
 
-// What the device is told: encodeDownlink gets input.data, such as { interval: 15 }, and gives bytes and FPort.
+// What the device is told: encodeDownlink gets what is to be sent as input.data, such as { interval: 15 },
+// and gives its bytes and the FPort.
 function encodeDownlink(input) {
   var minutes = input.data.interval;
   if (!(minutes >= 1 && minutes <= 1440)) {

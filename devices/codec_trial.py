@@ -129,7 +129,7 @@ def run(source: str, function: CodecFunction, given: Mapping[str, Any], *, units
     unread = ""
     if function is CodecFunction.DECODE_UPLINK and got.get("data") is not None:
         try:
-            measurements = script_values.measurements(got["data"], _received(given).timestamp(), units or {})
+            measurements = script_values.measurements(got["data"], _received(given), units or {})
         except ValueError as error:
             unread = str(error)
     return Trial(
@@ -194,9 +194,14 @@ def run_cases(source: str, cases: Iterable[CodecCase], *, clock: Clock = time.mo
             continue
         trial = run(source, CodecFunction(case.function), case.given)
         passed = trial.failed is None and same(_bare(case.expected), trial.got)
-        differs = () if passed else source_difference.difference(as_text(case.expected), as_text(trial.got))
+        differs = () if passed else source_difference.difference(_sorted(case.expected), _sorted(trial.got))
         made.append(Outcome(case=case, trial=trial, passed=passed, difference=differs))
     return made
+
+
+def _sorted(value: Any) -> str:
+    """JSON in one order, so that only what differs is a difference."""
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
 
 
 def _bare(expected: Mapping[str, Any]) -> dict[str, Any]:

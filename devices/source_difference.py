@@ -13,7 +13,7 @@ MOST_LINES: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``kind``: "same", "gone", "new", or "skip" for lines that are left out. Numbers from 1 in their own text."""
+    """``kind``: "same", "gone", "new", or "gap" for lines that are left out. Numbers from 1 in their own text."""
 
     kind: str
     text: str = ""
@@ -26,7 +26,7 @@ def difference(before: str, after: str) -> list[Line]:
     old, new = (text.split("\n") if text else [] for text in (before.rstrip("\n"), after.rstrip("\n")))
     made: list[Line] = []
     for group in _grouped(old, new):
-        made.append(Line("skip"))
+        made.append(Line("gap"))
         for tag, old_from, old_to, new_from, new_to in group:
             if tag == "equal":
                 numbers = zip(range(old_from, old_to), range(new_from, new_to), strict=True)

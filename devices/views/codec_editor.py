@@ -23,7 +23,7 @@ from codec.script import ScriptFailed
 from common.htmx import page, wants_partial
 from devices import codec_trial, codec_work, connectivity, source_difference
 from devices.access import codec_view
-from devices.codec_forms import TrialForm
+from devices.codec_forms import TrialForm, from_json
 from devices.codec_trial import NotACase, Outcome, Read, Trial
 from devices.codec_work import CasesFail, CodecRefused, Overtaken
 from devices.models import Codec, CodecFunction, CodecVersion, ConnectivityKind, Device, DeviceType
@@ -40,19 +40,22 @@ AROUND: Final = 2
 class Desk:
     """What the person has in hand, and what came of what was done. ``began``: the newest version's number then.
 
-    ``refused``: why the text or its keeping was refused; ``overtaken``: by which version. ``not_used``: why a version
-    was not put to use.
+    ``tried``: what was tried out last; ``read_of``: the device whose messages were. Both are run again with every
+    answer, with the text as it is now. ``refused``: why the text or its keeping was refused; ``overtaken``: by which
+    version. ``not_used``: why a version was not put to use.
     """
 
     source: str
     began: int
     note: str = ""
     trial_form: TrialForm = field(default_factory=TrialForm)
+    tried: tuple[CodecFunction, Mapping[str, Any]] | None = None
     trial: Trial | None = None
     case_name: str = ""
     case_refused: str = ""
     device: str = ""
     device_refused: str = ""
+    read_of: str = ""
     read: Sequence[Read] | None = None
     refused: str = ""
     overtaken: CodecVersion | None = None
@@ -80,9 +83,9 @@ def try_out(request: PersonRequest, codec: Codec) -> HttpResponse:
     form = TrialForm(_taken(request.POST) if "take" in request.POST else request.POST)
     desk = _desk(request, codec)
     desk.trial_form = form
-    if form.is_valid() and _may_run(desk):
-        function = CodecFunction(form.cleaned_data["function"])
-        desk.trial = codec_trial.run(desk.source, function, form.cleaned_data["given"], units=_units(codec))
+    desk.tried, desk.case_name = None, ""
+    if form.is_valid():
+        desk.tried = CodecFunction(form.cleaned_data["function"]), form.cleaned_data["given"]
     return _rendered(request, codec, desk)
 
 
@@ -99,9 +102,8 @@ def messages(request: PersonRequest, codec: Codec) -> HttpResponse:
     """Run the text on the last messages of a device of the Project."""
     desk = _desk(request, codec)
     device, desk.device_refused = _device(codec, desk.device)
-    if device is not None and _may_run(desk):
-        found = connectivity.of(device).recent_messages(device, MESSAGES)
-        desk.read = codec_trial.read(desk.source, found, _units(codec))
+    if device is not None:
+        desk.read_of = desk.device
     return _rendered(request, codec, desk)
 
 
@@ -148,20 +150,20 @@ def keep_case(request: PersonRequest, codec: Codec) -> HttpResponse:
     """Keep what was tried out, and what came of it, as a test case."""
     desk = _desk(request, codec)
     try:
-        function = CodecFunction(request.POST.get("kept_function", ""))
-        given = codec_trial.checked_given(function, json.loads(request.POST.get("kept_given", "")))
-        expected = json.loads(request.POST.get("kept_expected", ""))
-        if _may_run(desk):
-            desk.trial = codec_trial.run(desk.source, function, given, units=_units(codec))
+        expected = from_json(request.POST.get("tried_expected", ""))
+    except ValueError:
+        expected = None
+    if desk.tried is None or expected is None:
+        # Only who writes the request by hand comes here: the page carries what was tried and what came.
+        desk.case_refused = _("Try the codec out first; then keep what came of it.")
+        return _rendered(request, codec, desk)
+    function, given = desk.tried
+    try:
         case, made = codec_work.add_case(
             codec=codec, name=desk.case_name, function=function, given=given, expected=expected, actor=request.user
         )
     except (CodecRefused, NotACase) as error:
         desk.case_refused = str(error)
-        return _rendered(request, codec, desk)
-    except (ValueError, RecursionError):
-        # Only who writes the request by hand comes here: the page carries what it was given.
-        desk.case_refused = _("Try the codec out first; then keep what came of it.")
         return _rendered(request, codec, desk)
     text = _("The test case %s is kept.") if made else _("The test case %s is there already.")
     return _done(request, codec, desk, text % case.name)
@@ -179,9 +181,20 @@ def _desk(request: PersonRequest, codec: Codec) -> Desk:
         note=posted.get("note", "")[:200].replace("\x00", ""),
         # Shown again and not checked: most buttons do not ask for it.
         trial_form=TrialForm(initial=fields),
+        tried=_tried(posted),
         case_name=posted.get("case_name", "").replace("\x00", ""),
         device=posted.get("device", "").strip()[:100].replace("\x00", ""),
+        read_of=posted.get("read_of", "").strip()[:100].replace("\x00", ""),
     )
+
+
+def _tried(posted: QueryDict) -> tuple[CodecFunction, Mapping[str, Any]] | None:
+    """What the page carries of what was tried out last; None for what it cannot have carried."""
+    try:
+        function = CodecFunction(posted.get("tried_function", ""))
+        return function, codec_trial.checked_given(function, from_json(str(posted.get("tried_given", ""))))
+    except ValueError:
+        return None
 
 
 def _whole(text: str | None) -> int:
@@ -259,6 +272,8 @@ def _rendered(request: PersonRequest, codec: Codec, desk: Desk) -> HttpResponse:
 def _context(request: PersonRequest, codec: Codec, desk: Desk) -> dict[str, Any]:
     codec = Codec.objects.select_related("project", "in_use").get(pk=codec.pk)
     functions, problem, outcomes = _looked_at(codec, desk)
+    if not desk.refused:
+        _run_again(codec, desk)
     found = Paginator(codec.versions.select_related("created_by"), VERSIONS).get_page(request.GET.get("page"))
     newest = codec.versions.order_by("-number")[0]
     return {
@@ -300,15 +315,20 @@ def _looked_at(codec: Codec, desk: Desk) -> tuple[frozenset[str], ScriptFailed |
     return functions, None, codec_trial.run_cases(desk.source, cases)
 
 
+def _run_again(codec: Codec, desk: Desk) -> None:
+    units = _units(codec) if desk.tried or desk.read_of else {}
+    if desk.tried is not None:
+        function, given = desk.tried
+        desk.trial = codec_trial.run(desk.source, function, given, units=units)
+    device = _device(codec, desk.read_of)[0] if desk.read_of else None
+    if device is not None:
+        desk.read = codec_trial.read(desk.source, connectivity.of(device).recent_messages(device, MESSAGES), units)
+
+
 def _kept(trial: Trial) -> Mapping[str, str]:
-    """What the page carries to keep the run as a test case; nothing where it gave nothing."""
-    if trial.failed is not None:
-        return {}
-    return {
-        "kept_function": trial.function.value,
-        "kept_given": json.dumps(trial.given),
-        "kept_expected": json.dumps(trial.got),
-    }
+    """What the page carries to run it again and to keep it as a test case."""
+    carried = {"tried_function": trial.function.value, "tried_given": json.dumps(trial.given)}
+    return carried if trial.failed is not None else carried | {"tried_expected": json.dumps(trial.got)}
 
 
 def _name_for(trial: Trial) -> str:

@@ -349,7 +349,7 @@ class TestMessages:
         assert taken == [f"{number + 1}:{number:02X} AB" for number in range(11, 1, -1)]
         table = body.split('id="messages-head"')[1]
         cells = re.findall(r'<td class="right num">(\d+)</td>', table)
-        assert [int(cell) for cell in cells[1::2]] == [number * 2 for number in range(11, 1, -1)]
+        assert [int(cell) for cell in cells[::2]] == [number * 2 for number in range(11, 1, -1)]
 
     def test_bytes_of_one_are_taken_over(self, cast: Cast, codec: Codec, device: Any) -> None:
         response = cast.client(cast.administrator).post(url(codec, "try/"), desk(take="9:08 AB", payload="x"))
@@ -518,7 +518,7 @@ class TestCases:
     def test_what_was_tried_out_is_kept(self, cast: Cast, codec: Codec) -> None:
         client = cast.client(cast.administrator)
         tried = client.post(url(codec, "try/"), desk())
-        names = ("kept_function", "kept_given", "kept_expected", "case_name")
+        names = ("tried_function", "tried_given", "tried_expected", "case_name")
         fields = desk(**{name: value(tried, name) for name in names})
         assert fields["case_name"] == "05 on FPort 1"
         response = client.post(url(codec, "cases/keep/"), fields)
@@ -538,17 +538,18 @@ class TestCases:
         [
             ({"case_name": " "}, "Give the test case a name"),
             ({"case_name": "Five"}, "There is a test case of this name already."),
-            ({"kept_given": "{"}, "Try the codec out first"),
-            ({"kept_function": "x"}, "Try the codec out first"),
-            ({"kept_given": '{"bytes": "0", "fPort": 1}'}, "two digits"),
+            ({"tried_given": "{"}, "Try the codec out first"),
+            ({"tried_function": "x"}, "Try the codec out first"),
+            ({"tried_given": '{"bytes": "0", "fPort": 1}'}, "Try the codec out first"),
+            ({"tried_expected": "[1]"}, "Write what is expected as a JSON object."),
         ],
     )
     def test_case_that_cannot_be_kept(self, cast: Cast, codec: Codec, changes: dict[str, str], says: str) -> None:
         stored(codec, level=1)
         fields = {
-            "kept_function": "decodeUplink",
-            "kept_given": '{"bytes": "05", "fPort": 1}',
-            "kept_expected": '{"data": {"level": 10}}',
+            "tried_function": "decodeUplink",
+            "tried_given": '{"bytes": "05", "fPort": 1}',
+            "tried_expected": '{"data": {"level": 10}}',
             "case_name": "New",
         }
         response = cast.client(cast.administrator).post(url(codec, "cases/keep/"), desk(**fields | changes))
