@@ -1,10 +1,10 @@
-"""The access marks of addresses that name a device or a job: outside the person's Projects there is none (P1)."""
+"""The access marks of addresses that name a device, job or codec: outside the person's Projects there is none (P1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -15,7 +15,7 @@ from accounts.access import SAFE, Decorator, InProject, InSeveralProjects, Perso
 from accounts.models import Role
 
 from . import deletion
-from .models import Device, Job
+from .models import Codec, Device, Job
 
 
 def _device(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
@@ -57,3 +57,16 @@ def _job(kwargs: Mapping[str, Any]) -> tuple[str, InSeveralProjects]:
 def job_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
     """A view of one job, for people of all its Projects; it receives ``job`` in place of ``job_id``."""
     return in_projects(see, change=change, methods=methods or ("GET",), resolve=_job, names="job")
+
+
+def _codec(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
+    """The portal's own codecs, of managed types, are in no Project and are not found."""
+    codec = Codec.objects.select_related("project", "in_use").filter(pk=kwargs["codec_id"]).first()
+    if codec is None:
+        raise Http404
+    return "codec", cast("InProject", codec)
+
+
+def codec_view(*methods: str, see: Role = Role.VIEWER) -> Decorator:
+    """A view of one codec; it receives ``codec`` in place of ``codec_id``. Administrators alone change codecs (T5)."""
+    return in_projects(see, change=Role.ADMINISTRATOR, methods=methods or ("GET",), resolve=_codec, names="codec")

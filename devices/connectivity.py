@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,15 @@ class Instruction:
     payload: bytes
     fport: int | None = None
     confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a device sent: the application's bytes, with the FPort where there is one."""
+
+    at: datetime
+    payload: bytes
+    fport: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,10 @@ class Connectivity(ABC):
     def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
         """By device, the bytes that fit in a message to it now; None or absent where that is not limited."""
         return {}
+
+    def recent_messages(self, device: Device, limit: int) -> list[Message]:
+        """The last messages of the device that a codec could read, newest first, as far as they are kept."""
+        return []
 
     def identifier_for_reading(self, identifier: str) -> str:
         """The stored identifier as people write it."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Final
 
 from django.utils.translation import gettext as _
 
 from codec import senml
+from common import hexadecimal
 from devices import connectivity
 from devices.models import ConnectivityKind, Device, Encoder
 
@@ -21,24 +21,13 @@ LARGEST_LORA: Final = 242
 # The kind of identifier in the SenML base name, by connectivity.
 URN_KINDS: Final = {ConnectivityKind.M2M: "IMEI", ConnectivityKind.INTERNET: "DVNUUID"}
 
-SEPARATORS: Final = re.compile(r"[\s:,;._-]+")
-
 
 def from_hexadecimal(text: str) -> bytes:
-    """Bytes from hexadecimal in any spacing: ``0A ff``, ``0x0A, 0xFF``, ``0a:ff``, ``0AFF``.
-
-    Raises InstructionRefused. A lone digit between separators is refused, because "1 2" could mean two things.
-    """
-    groups = [group[2:] if group[:2] in {"0x", "0X"} else group for group in SEPARATORS.split(text.strip()) if group]
-    digits = "".join(groups)
-    wrong = re.search(r"[^0-9A-Fa-f]", digits)
-    if wrong:
-        raise InstructionRefused(
-            _("“%(character)s” is not a hexadecimal digit (0–9, A–F).") % {"character": wrong[0]}, "payload"
-        )
-    if any(len(group) % 2 for group in groups) or "" in groups:
-        raise InstructionRefused(_("Write each byte with two digits, such as 0A."), "payload")
-    return bytes.fromhex(digits)
+    """Bytes from hexadecimal in any spacing. Raises InstructionRefused."""
+    try:
+        return hexadecimal.read(text)
+    except hexadecimal.NotHexadecimal as error:
+        raise InstructionRefused(str(error), "payload") from error
 
 
 def base_name(device: Device) -> str:

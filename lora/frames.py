@@ -241,6 +241,19 @@ def page(
     return list(rows.order_by("-received_at", "-seq")[:limit])
 
 
+def last_with_data(device_id: int, limit: int) -> list[Frame]:
+    """The device's last uplinks with application data (FPort 0 carries MAC commands), newest first; within the
+    retention, on the primary key."""
+    rows = Frame.objects.filter(
+        device_id=device_id,
+        received_at__gte=oldest_kept(timezone.now()),
+        direction=Direction.UPLINK,
+        kind=FrameKind.DATA,
+        fport__gt=0,
+    )
+    return list(rows.order_by("-received_at", "-seq")[:limit])
+
+
 def remove(device_id: int) -> None:
     """Remove all frames of a device that is being deleted (D9)."""
     Frame.objects.filter(device_id=device_id).delete()

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from devices.connectivity import Card, Connectivity, ImportField, Instruction
+from devices.connectivity import Card, Connectivity, ImportField, Instruction, Message
 from devices.errors import NetworkRefused
 from devices.models import Device, DeviceType, KeySource
 
@@ -104,6 +104,14 @@ class Lora(Connectivity):
         from . import frames
 
         return frames.largest_payloads(device.pk for device in devices)
+
+    def recent_messages(self, device: Device, limit: int) -> list[Message]:
+        from . import frames
+
+        return [
+            Message(frame.received_at, bytes(frame.payload), frame.fport)
+            for frame in frames.last_with_data(device.pk, limit)
+        ]
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:

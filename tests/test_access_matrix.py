@@ -17,8 +17,8 @@ from django_scopes import scopes_disabled
 from accounts.access import SAFE, Access
 from accounts.checks import access_of, addresses, every_address_declares_its_access
 from accounts.models import Role
-from devices import imports
-from devices.models import SavedView
+from devices import codec_work, imports
+from devices.models import CodecCase, SavedView
 from tests import factories
 from tests.cast import Cast
 
@@ -45,6 +45,10 @@ class Stage:
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
         }
         self.job = factories.job(cast.project, [self.device])
+        self.codec = codec_work.create_codec(project=cast.project, name="Codec", actor=cast.administrator)
+        self.case = CodecCase.objects.create(
+            codec=self.codec, name="Case", function="decodeUplink", given={"bytes": "00", "fPort": 1}, expected={}
+        )
 
     def url(self, route: str) -> str:
         device = next((found for app, found in self.kinds.items() if f"/{app}/" in f"/{route}/"), self.device)
@@ -55,6 +59,8 @@ class Stage:
             "action": "activate",
             "view_id": self.view.pk,
             "upload_id": self.upload.pk,
+            "codec_id": self.codec.pk,
+            "case_id": self.case.pk,
             "number": 1,
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),
             "seq": 1,

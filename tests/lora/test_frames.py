@@ -16,6 +16,7 @@ from lora import frames
 from lora.events import DownlinkSent, JoinAccept, JoinRequest, Located, Location, Reception, Uplink
 from lora.frames import Place, key_of, locate, store
 from lora.models import Direction, Frame, FrameKind
+from lora.registration import Lora
 from tests import factories
 from tests.cast import Cast
 
@@ -247,6 +248,26 @@ def test_page_stops_at_the_retention(device: Device, settings: Any) -> None:
     assert [row.fcnt for row in frames.page(device.pk)] == [0]
     assert len(frames.page(device.pk, since=NOW - timedelta(days=90))) == 2
     assert frames.page(device.pk, since=NOW) == []
+
+
+def test_last_with_data_leaves_out_mac_downlinks_joins_and_what_is_too_old(device: Device, settings: Any) -> None:
+    store(
+        [
+            (device.pk, uplink(0, 1)),
+            (device.pk, uplink(1, 2, payload=b"\x02")),
+            (device.pk, uplink(2, 3, fport=0)),
+            (device.pk, uplink(3, 4, fport=None, payload=b"")),
+            (device.pk, JoinRequest(dev_eui=EUI, at=minutes(4), app_eui="", dev_nonce="", mic="01")),
+            (device.pk, DownlinkSent(dev_eui=EUI, at=minutes(5), fcnt=1, fport=1, payload=b"\x03", mic="02")),
+            (device.pk, uplink(6, 5, payload=b"\x04", fport=9)),
+        ]
+    )
+    found = Lora().recent_messages(device, 10)
+    assert [(one.payload, one.fport) for one in found] == [(b"\x04", 9), (b"\x02", 1), (b"\x01", 1)]
+    assert found[0].at == minutes(6)
+    assert len(Lora().recent_messages(device, 2)) == 2
+    settings.FRAME_RETENTION_DAYS = 0
+    assert Lora().recent_messages(device, 10) == []
 
 
 def test_one_by_its_key(device: Device) -> None:
