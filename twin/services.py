@@ -26,7 +26,7 @@ from devices import live
 from devices.capabilities import ALLOWED, Capability, NotAllowedForType
 from devices.models import Device
 
-from . import columns, content
+from . import columns, content, samples
 from .errors import ChangedMeanwhile, TwinFull
 from .models import Twin
 
@@ -125,8 +125,9 @@ def newest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Any]]:
 def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -> set[int]:
     """Merge the measurements of the devices into their twins; gives the devices whose twin changed.
 
-    One statement for the batch, one for the columns that people search, and one more where a changed twin has desired
-    values. Call it in a transaction. Doing it again changes nothing: a value of the same moment and content is none.
+    One statement for the batch, one for the columns that people search, one for the history of values, and one more
+    where a changed twin has desired values. Call it in a transaction. Doing it again changes nothing: a value of the
+    same moment and content is none.
     """
     devices = sorted(device_id for device_id, measurements in batch.items() if measurements)
     if not devices:
@@ -137,6 +138,7 @@ def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -
         changed = dict(cursor.fetchall())
     _count_out_of_sync([device_id for device_id, has_desired in changed.items() if has_desired])
     columns.follow(sorted(changed))
+    samples.keep(batch, now)
     return set(changed)
 
 
