@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from django_stubs_ext import StrOrPromise
 
 from . import history
-from .history import Series
+from .history import Series, Span
 from .models import SampleKind
 from .reading import COORDINATES, ENUM_UNITS, SYMBOLS, TRIVIAL_UNITS, duration, text_of
 from .samples import AHEAD, oldest_kept
@@ -124,17 +125,19 @@ class Named:
         return self.unit in ENUM_UNITS
 
     def text(self, value: float | bool | str) -> str:
-        return text_of(_rounded(value, self.unit), self.unit)
+        return text_of(value, self.unit)
 
     def with_unit(self, value: float | bool | str) -> str:
         return f"{self.text(value)} {self.symbol}".rstrip()
 
-
-def _rounded(value: float | bool | str, unit: str) -> float | bool | str:
-    """An average of whole numbers has no end: as many digits as a sensor may have."""
-    if isinstance(value, float) and unit not in COORDINATES:
-        return float(f"{value:.6g}")
-    return value
+    def average(self, spans: Span | Series) -> float:
+        """The average with one decimal more than the values that it is of: more would say what nobody measured."""
+        if self.unit in COORDINATES or spans.low == spans.high:
+            return spans.average
+        decimals = max(
+            -int(Decimal(f"{value:.7g}").normalize().as_tuple().exponent) for value in (spans.low, spans.high)
+        )
+        return round(spans.average, max(decimals, 0) + 1)
 
 
 def read(device_id: int, asked: Asked, named: Named, points: int) -> Series:
@@ -156,7 +159,7 @@ def facts(found: Series, named: Named) -> list[Fact]:
     if found.spans:
         return [
             Fact(_("Lowest"), named.with_unit(found.low)),
-            Fact(_("Average"), named.with_unit(found.average)),
+            Fact(_("Average"), named.with_unit(named.average(found))),
             Fact(_("Highest"), named.with_unit(found.high)),
             Fact(_("Values"), text_of(found.count), found.last),
         ]
@@ -165,10 +168,10 @@ def facts(found: Series, named: Named) -> list[Fact]:
     value, lasted = max(_lasted(found).items(), key=lambda one: one[1])
     share = round(100 * lasted / ((found.until - found.changes[0].at) / timedelta(seconds=1) or 1))
     changed = found.changes[1:]
-    longest = _("%(value)s, %(share)d %% of the time") % {"value": named.with_unit(value), "share": share}
+    mostly = _("%(value)s, %(share)d %% of the time") % {"value": named.with_unit(value), "share": share}
     return [
         Fact(_("Last"), named.with_unit(found.changes[-1].value), found.changes[-1].at),
-        Fact(_("Longest"), longest),
+        Fact(_("Mostly"), mostly),
         Fact(_("Changes"), text_of(len(changed)) if found.width is None else _("more than %d") % len(changed)),
         Fact(_("Values"), text_of(found.count), found.last),
     ]
@@ -199,7 +202,7 @@ class Line:
 def lines(found: Series, named: Named) -> list[Line]:
     if found.spans:
         return [
-            Line(span.at, named.text(span.average), named.text(span.low), named.text(span.high), span.count)
+            Line(span.at, named.text(named.average(span)), named.text(span.low), named.text(span.high), span.count)
             for span in reversed(found.spans)
         ]
     ends = [*(change.at for change in found.changes[1:]), found.until] if found.changes else []
@@ -253,11 +256,11 @@ def points(found: Series, named: Named) -> dict[str, Any]:
     }
 
 
-def _said(span: history.Span, named: Named) -> str:
+def _said(span: Span, named: Named) -> str:
     if span.count == 1:
         return named.with_unit(span.average)
     return _("%(average)s on average, %(low)s to %(high)s") % {
-        "average": named.with_unit(span.average),
+        "average": named.with_unit(named.average(span)),
         "low": named.text(span.low),
         "high": named.with_unit(span.high),
     }

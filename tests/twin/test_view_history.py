@@ -82,7 +82,7 @@ def test_page_names_value_unit_zone_and_figures(cast: Cast, device: Device) -> N
     report(device, "temperature", 18.25, 22.0, 20.0, unit="Cel")
     page = shown(cast, device, name="temperature")
     assert '<h2 id="history-head">Temperature</h2><span class="unit">°C</span>' in page
-    for label, text in (("Lowest", "18.25 °C"), ("Average", "20.0833 °C"), ("Highest", "22 °C"), ("Values", "3")):
+    for label, text in (("Lowest", "18.25 °C"), ("Average", "20.083 °C"), ("Highest", "22 °C"), ("Values", "3")):
         assert f'<dt>{label}</dt><dd><span class="value">{text}</span>' in page
     assert "Times in Europe/Amsterdam" in page
     assert f'data-chart="{url(device, "data/", name="temperature", range="day").replace("&", "&amp;")}"' in page
@@ -118,7 +118,7 @@ def test_only_read(cast: Cast, device: Device, part: str) -> None:
 def test_names_hold_any_characters(cast: Cast, device: Device, name: str) -> None:
     report(device, name, 1.0, 2.0)
     tab = cast.client(cast.viewer).get(f"/devices/{device.pk}/twin/").content.decode()
-    address = tab.split('<a class="row-link" href="')[1].split('"')[0]
+    address = tab.split('<a class="value-link" href="')[1].split('"')[0]
     page = cast.client(cast.viewer).get(address).content.decode()
     assert '<span class="value">1.5</span>' in page
     assert "<b>" not in page.split('id="history"')[1]

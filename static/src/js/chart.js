@@ -7,6 +7,10 @@
 
   const language = document.documentElement.lang || undefined;
   const number = new Intl.NumberFormat(language, { maximumSignificantDigits: 6 });
+  // Day before month, and hours of a day of 24, as everywhere in the portal.
+  const moments = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const momentOf = (seconds, timeZone) =>
+    new Intl.DateTimeFormat(language?.startsWith("en") ? "en-GB" : language, { ...moments, timeZone }).format(seconds * 1000);
   // Nobody reads more of a text beside an axis.
   const short = (text) => (text.length > 16 ? `${text.slice(0, 15)}…` : text);
 
@@ -74,8 +78,7 @@
     const points = chart.points;
     const at = index == null ? undefined : points.at[Math.min(index, points.at.length - 1)];
     const text = at === undefined ? "" : texts(points)[Math.min(index, points.at.length - 1)];
-    const moment = at === undefined ? "" : new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium", timeZone: points.zone }).format(at * 1000);
-    chart.says.textContent = at === undefined ? "" : `${moment}: ${text}`;
+    chart.says.textContent = at === undefined ? "" : `${momentOf(at, points.zone)}: ${text}`;
   };
 
   const draw = (chart) => {
