@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from common.admin import LookedAt
 
-from .models import Twin
+from .models import Twin, ValueName
 
 
 @admin.register(Twin)
@@ -15,4 +15,12 @@ class TwinAdmin(LookedAt, admin.ModelAdmin[Twin]):
     list_select_related = ("device",)
     search_fields = ("device__name", "device__identifier", "=device__id")
     readonly_fields = ("device", "reported", "desired", "metadata", "version", "updated_at")
+    show_full_result_count = False
+
+
+@admin.register(ValueName)
+class ValueNameAdmin(LookedAt, admin.ModelAdmin[ValueName]):
+    list_display = ("name", "id")
+    search_fields = ("name",)
+    readonly_fields = ("name",)
     show_full_result_count = False

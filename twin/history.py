@@ -139,7 +139,7 @@ def series(device_id: int, name: str, since: datetime, until: datetime, points: 
     return Series(since, until, spans=spans, width=asked["width"], count=count, last=last)
 
 
-def _changes(asked: Mapping[str, Any], last: datetime) -> Series:
+def _changes(asked: dict[str, Any], last: datetime) -> Series:
     since, until = asked["since"], asked["until"]
     rows, width = _rows(CHANGES, asked), None
     if len(rows) == asked["limit"]:
@@ -191,7 +191,8 @@ def every(device_id: int, name: str, since: datetime, until: datetime) -> Iterat
 def _rows(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
 
 
 # --- the last day of many values: sparklines ---

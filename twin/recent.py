@@ -15,7 +15,7 @@ from devices.models import Device
 
 from . import history, sparkline
 from .charts import Named
-from .reading import duration, reading, spark_id
+from .reading import COORDINATES, duration, reading, spark_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,11 @@ def _observed(device: Device) -> list[Line]:
 
 
 def _position(reported: Mapping[str, Mapping[str, Any]]) -> list[Line]:
-    """The last reported latitude and longitude, where they are of one moment."""
-    read = {name: reading(name, entry) for name, entry in reported.items() if name in {"latitude", "longitude"}}
-    latitude, longitude = read.get("latitude"), read.get("longitude")
-    if latitude is None or longitude is None or latitude.at != longitude.at:
+    """The newest latitude and longitude that were reported for one moment, whatever they are called."""
+    read = [reading(name, entry) for name, entry in reported.items() if entry.get("u") in COORDINATES]
+    latitudes = {one.at: one.text for one in read if reported[one.name]["u"] == "lat" and one.at and one.number}
+    longitudes = {one.at: one.text for one in read if reported[one.name]["u"] == "lon" and one.at and one.number}
+    newest = max(latitudes.keys() & longitudes.keys(), default=None)
+    if newest is None:
         return []
-    return [Line(_("Last position"), f"{latitude.text}, {longitude.text}", latitude.at)]
+    return [Line(_("Last position"), f"{latitudes[newest]}, {longitudes[newest]}", newest)]

@@ -43,6 +43,11 @@ def test_chart_is_drawn_in_the_colours_of_the_theme(visit: Visit, dark: bool) ->
     open_twin(page, "House 1 – north bed")
     expect(page.get_by_role("img", name=re.compile("Last 24 hours: about .* °C"))).to_be_visible()
     expect(page.get_by_text("Typical interval")).to_be_visible()
+    # Read again, the values keep their sparklines, which come a moment later.
+    page.evaluate("document.getElementById('twin-values').dataset.old = ''")
+    page.get_by_role("link", name="Refresh the values").click()
+    expect(page.locator("#twin-values[data-old]")).to_have_count(0)
+    assert page.locator("svg.sparkline").count() == 5
     page.get_by_role("link", name="Temperature").click()
     chart = page.locator("#history-chart")
     expect(chart.locator("canvas")).to_be_visible()

@@ -313,7 +313,9 @@ def test_one_query_for_all_sparklines(cast: Cast, device: Device) -> None:
 def test_last_position_is_told_with_its_moment(cast: Cast, device: Device) -> None:
     report(device, "latitude", 51.924216, unit="lat")
     assert "Last position" not in recent(cast, device)
-    report(device, "longitude", 4.481776, unit="lon")
+    report(device, "lon2", 4.5, unit="lon", last=NOW - 2 * MINUTE)
+    assert "Last position" not in recent(cast, device)
+    report(device, "lon1", 4.481776, unit="lon")
     assert '<dt>Last position</dt><dd><span class="value">51.924216, 4.481776</span>' in recent(cast, device)
 
 

@@ -7,7 +7,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from django.db import connection
@@ -32,7 +32,8 @@ LOOKED_AT: Final = 200
 
 SAMPLES: Final = """
 INSERT INTO twin_sample (device_id, name_id, at, kind, number)
-SELECT device, name, at, 0, 20 + 10 * sin(extract(epoch FROM at) / 7000 + name) + (extract(minute FROM at)::int %% 7) / 10.0
+SELECT device, name, at, 0,
+    20 + 10 * sin(extract(epoch FROM at) / 7000 + name) + (extract(minute FROM at)::int %% 7) / 10.0
 FROM generate_series(%(since)s::timestamptz, %(now)s::timestamptz, make_interval(secs => %(every)s)) AS at,
     unnest(%(names)s::int[]) AS name, unnest(%(devices)s::bigint[]) AS device
 ON CONFLICT DO NOTHING
@@ -71,7 +72,7 @@ def prepare(now: datetime) -> float:
         cursor.execute("SELECT EXISTS (SELECT FROM twin_sample WHERE device_id = %s)", [first])
         if cursor.fetchone()[0]:
             return 0.0
-        asked = {"now": now, "names": numbers}
+        asked: dict[str, Any] = {"now": now, "names": numbers}
         cursor.execute(SAMPLES, asked | {"since": now - MONTH, "every": MONTH_EVERY, "devices": [first]})
         day = timedelta(days=1)
         cursor.execute(SAMPLES, asked | {"since": now - day, "every": DAY_EVERY, "devices": others})

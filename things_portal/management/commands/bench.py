@@ -25,6 +25,7 @@ from django_scopes import scopes_disabled
 from accounts.models import User
 from devices.models import Device
 from things_portal.bench import fleet, intake, jobs, load, pages, twins
+from things_portal.bench.pages import PageTime
 
 
 class Command(BaseCommand):
@@ -128,7 +129,7 @@ class Command(BaseCommand):
     def measure(self, port: int, person: User, paths: dict[str, str]) -> None:
         self.rows(pages.measure(port, person, name, path) for name, path in paths.items())
 
-    def rows(self, measured: Iterable[pages.PageTime]) -> None:
+    def rows(self, measured: Iterable[PageTime]) -> None:
         self.stdout.write(
             f"{'page, over HTTP, 1 connection':38}{'p50 ms':>9}{'p95 ms':>9}{'SQL ms':>9}{'p50/SQL':>9}{'queries':>9}"
         )
