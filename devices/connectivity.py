@@ -14,10 +14,13 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_stubs_ext import StrOrPromise
 
 from accounts.models import Project, User
 
+from . import messages
 from .errors import in_use
 from .models import Device, DeviceType, Identity
 
@@ -149,6 +152,12 @@ class Connectivity(ABC):
     def identifier_for_reading(self, identifier: str) -> str:
         """The stored identifier as people write it."""
         return identifier
+
+    def observed(self, device: Device) -> list[tuple[str, str | timedelta]]:
+        """What the portal sees of the device from outside (W5) beside its last messages, of the last day: label and
+        value. A query or two, bounded, by index."""
+        interval = messages.typical_interval(device.pk, timezone.now())
+        return [(_("Typical interval"), interval)] if interval else []
 
     def search(self, text: str, projects: Iterable[int], limit: int) -> list[int]:
         """Ids of up to ``limit`` devices of the Projects with the text, without separators, in what only this

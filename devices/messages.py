@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.utils import timezone
 
 from .models import Device, SenmlMessage
@@ -41,6 +42,27 @@ def last(device: Device) -> list[Message]:
         )
         for row in rows.values("received_at", "seq", "records", "body")
     ]
+
+
+# The middle one of the times between the newest messages of the last day: by the primary key, and so many at most.
+TYPICAL = """
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY gap) FILTER (WHERE gap IS NOT NULL), count(gap)
+FROM (
+    SELECT received_at - lag(received_at) OVER (ORDER BY received_at) AS gap FROM (
+        SELECT received_at FROM devices_senmlmessage
+        WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at <= %(now)s
+        ORDER BY received_at DESC LIMIT 2000
+    ) AS newest
+) AS gaps
+"""
+
+
+def typical_interval(device_id: int, now: datetime) -> timedelta | None:
+    """How often the device sends, in the last day; None before its third message."""
+    with connection.cursor() as cursor:
+        cursor.execute(TYPICAL, {"device": device_id, "since": now - timedelta(days=1), "now": now})
+        interval, gaps = cursor.fetchone()
+    return interval if gaps > 1 else None
 
 
 def readable(body: bytes) -> str:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from devices.connectivity import Card, Connectivity, ImportField, Instruction, Message
@@ -112,6 +113,19 @@ class Lora(Connectivity):
             Message(frame.received_at, bytes(frame.payload), frame.fport)
             for frame in frames.last_with_data(device.pk, limit)
         ]
+
+    def observed(self, device: Device) -> list[tuple[str, str | timedelta]]:
+        from . import observed
+
+        heard = observed.heard(observed.last_day(device.pk, timezone.now()))
+        lines: list[tuple[str, str | timedelta]] = []
+        if heard.interval is not None:
+            lines.append((gettext("Typical interval"), heard.interval))
+        if heard.messages > 1:
+            text = gettext("%(lost)d of %(sent)d messages (%(share)s %%)")
+            values = {"lost": heard.lost, "sent": heard.messages + heard.lost}
+            lines.append((gettext("Lost"), text % (values | {"share": f"{100 * heard.share:.0f}"})))
+        return lines
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:

@@ -202,6 +202,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_names_remembered() -> None:
+    """Rows of names never go, but for those of a test before."""
+    from twin import samples
+
+    samples._numbers.clear()
+
+
+@pytest.fixture(autouse=True)
 def english() -> None:
     """A request leaves its language on in the thread: the next test starts in English again."""
     from django.utils import translation

@@ -20,6 +20,7 @@ class TwinAdmin(LookedAt, admin.ModelAdmin[Twin]):
 
 @admin.register(ValueName)
 class ValueNameAdmin(LookedAt, admin.ModelAdmin[ValueName]):
-    list_display = ("id", "name")
+    list_display = ("name", "id")
     search_fields = ("name",)
-    ordering = ("name",)
+    readonly_fields = ("name",)
+    show_full_result_count = False

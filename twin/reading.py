@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ SYMBOLS: Final[Mapping[str, str]] = {
     "Bspl": "B SPL",
     "db": "dB",
 }
+# Units by which a number stands for a state and is no quantity.
+ENUM_UNITS: Final = frozenset({"enum"})
 COORDINATES: Final = frozenset({"lat", "lon"})
 
 # Words in a measurement's name by which it tells of the device itself and not of its surroundings (W2).
@@ -57,7 +60,8 @@ LONG_TEXT: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reported value. ``text`` is ready to show; ``code``: hexadecimal bytes; ``long``: it wants a line."""
+    """One reported value. ``text`` is ready to show; ``code``: hexadecimal bytes; ``long``: it wants a line;
+    ``number``: a quantity, which has a sparkline."""
 
     name: str
     label: str
@@ -65,10 +69,15 @@ class Reading:
     unit: str
     at: datetime | None
     code: bool = False
+    number: bool = False
 
     @property
     def long(self) -> bool:
         return len(self.text) > LONG_TEXT
+
+    @property
+    def spark_id(self) -> str:
+        return spark_id(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,7 @@ def reading(name: str, entry: Mapping[str, Any]) -> Reading:
         unit="" if unit in TRIVIAL_UNITS else SYMBOLS.get(unit, unit),
         at=_moment(entry.get("t")),
         code=octets is not None,
+        number=isinstance(value, int | float) and not isinstance(value, bool) and unit not in ENUM_UNITS,
     )
 
 
@@ -182,6 +192,11 @@ def send_interval(last: datetime | None, previous: datetime | None) -> str:
     if last is None or previous is None:
         return ""
     return duration(abs(last - previous))
+
+
+def spark_id(name: str) -> str:
+    """The id of the element for the sparkline of a value: names hold characters that an id may not."""
+    return f"spark-{hashlib.blake2s(name.encode(errors='replace'), digest_size=6).hexdigest()}"
 
 
 def count_of(values: Reported) -> str:

@@ -2,12 +2,17 @@
 
 from django.urls import path
 
-from . import views
+from . import history_views, views
 
 app_name = "twin"
 urlpatterns = [
     path("devices/<int:device_id>/twin/", views.tab, name="tab"),
     path("devices/<int:device_id>/twin/values/", views.values, name="values"),
+    path("devices/<int:device_id>/twin/recent/", history_views.last_day, name="recent"),
+    path("devices/<int:device_id>/twin/history/", history_views.value, name="history"),
+    path("devices/<int:device_id>/twin/history/figures/", history_views.figures, name="history-figures"),
+    path("devices/<int:device_id>/twin/history/data/", history_views.data, name="history-data"),
+    path("devices/<int:device_id>/twin/history/csv/", history_views.download, name="history-csv"),
     path("devices/<int:device_id>/twin/metadata/", views.metadata, name="metadata"),
     path("devices/<int:device_id>/twin/metadata/remove/", views.remove, name="remove"),
 ]

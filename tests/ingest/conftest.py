@@ -60,6 +60,7 @@ def fresh_stores(request: pytest.FixtureRequest) -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM lora_frame")
             cursor.execute("DELETE FROM devices_senmlmessage")
+            cursor.execute("DELETE FROM twin_sample")
 
 
 # --- ASGI ---
@@ -226,12 +227,12 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
     """All rows of everything that the pipeline writes."""
     names = (
         *("lora_frame", "devices_senmlmessage", "twin_twin", "devices_devicestate", "downlinks_downlink"),
-        "ingest_rejectedmessage",
+        *("ingest_rejectedmessage", "twin_sample", "twin_valuename"),
     )
     found = {}
     with connection.cursor() as cursor:
         for name in names:
-            cursor.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3")
+            cursor.execute(f"SELECT * FROM {name} AS kept ORDER BY kept")
             found[name] = cursor.fetchall()
     return found
 

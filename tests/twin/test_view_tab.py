@@ -75,7 +75,7 @@ def test_tab_refuses_other_methods(cast: Cast, device: Device, path: str) -> Non
 def test_values_come_with_unit_and_moment_in_the_persons_zone(cast: Cast, device: Device) -> None:
     report(device)
     page = shown(cast, device)
-    assert '<td class="m-main">Temperature</td>' in page
+    assert f'<a class="value-link" href="{url(device)}history/?name=temperature">Temperature</a>' in page
     assert '<span class="value">21.5</span> <span class="unit">°C</span>' in page
     assert '28 Feb 2026 <span class="clock">14:30:05</span>' in page  # 13:30:05 UTC is 14:30:05 in Amsterdam
     assert "data-ago=" in page

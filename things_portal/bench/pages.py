@@ -38,13 +38,15 @@ def session_cookie(person: User) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={store.session_key}"
 
 
-def measure(port: int, person: User, name: str, path: str, *, rounds: int = 150) -> PageTime:
-    cookie = session_cookie(person)
+def measure(port: int, person: User, name: str, *paths: str, rounds: int = 150, htmx: bool = False) -> PageTime:
+    """One path after another, over and over; ``htmx``: asked for as a part of a page."""
+    headers = {"Cookie": session_cookie(person), "Host": "localhost"} | ({"HX-Request": "true"} if htmx else {})
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     times = []
-    for _ in range(rounds + 10):
+    for number in range(rounds + 10):
+        path = paths[number % len(paths)]
         started = time.perf_counter()
-        link.request("GET", path, headers={"Cookie": cookie, "Host": "localhost"})
+        link.request("GET", path, headers=headers)
         response = link.getresponse()
         body = response.read()
         times.append((time.perf_counter() - started) * 1000)
@@ -52,19 +54,23 @@ def measure(port: int, person: User, name: str, path: str, *, rounds: int = 150)
             raise RuntimeError(f"{path} answered {response.status}: {body[:300]!r}")
     link.close()
     times = sorted(times[10:])
-    sql, queries = bare_sql(person, path, rounds=max(20, rounds // 3))
+    sql, queries = bare_sql(person, paths[0], rounds=max(20, rounds // 3), htmx=htmx)
     return PageTime(name, statistics.median(times), times[int(len(times) * 0.95)], sql, queries)
 
 
-def bare_sql(person: User, path: str, *, rounds: int) -> tuple[float, int]:
+def _reads(statement: str) -> bool:
+    return statement.lstrip().startswith("SELECT")
+
+
+def bare_sql(person: User, path: str, *, rounds: int, htmx: bool = False) -> tuple[float, int]:
     """Median milliseconds of exactly the queries that the page makes, on a connection that is open."""
-    client = Client(headers={"host": "localhost"})
+    client = Client(headers={"host": "localhost"} | ({"hx-request": "true"} if htmx else {}))
     client.force_login(person)
     with CaptureQueriesContext(connection) as captured:
         response = client.get(path)
     if response.status_code != 200:
         raise RuntimeError(f"{path} answered {response.status_code}")
-    statements = [query["sql"] for query in captured.captured_queries if query["sql"].startswith("SELECT")]
+    statements = [query["sql"] for query in captured.captured_queries if _reads(query["sql"])]
     times = []
     with connection.cursor() as cursor:
         for _ in range(rounds):

@@ -13,17 +13,19 @@ import time
 import urllib.error
 import urllib.request
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
+from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import export, fleet, intake, jobs, load, pages
+from things_portal.bench import export, fleet, intake, jobs, load, pages, twins
+from things_portal.bench.pages import PageTime
 
 
 class Command(BaseCommand):
@@ -34,7 +36,8 @@ class Command(BaseCommand):
         parser.add_argument("--frames", type=int, default=10_000_000)
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
-        parser.add_argument("--only", choices=["pages", "fleet", "export", "intake", "jobs"], help="one part of it")
+        parts = ["pages", "fleet", "twin", "export", "intake", "jobs"]
+        parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with scopes_disabled():
@@ -42,17 +45,22 @@ class Command(BaseCommand):
 
     def bench(self, options: dict[str, Any]) -> None:
         size = load.Size(options["devices"], options["frames"])
-        seconds = load.prepare(size)
-        if seconds:
-            self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
         only = options["only"]
-        if only in {None, "fleet", "export"}:
+        if only != "twin":
+            seconds = load.prepare(size)
+            if seconds:
+                self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
+        if only in {None, "fleet", "twin", "export"}:
             seconds = fleet.prepare(options["fleet"])
             if seconds:
                 self.stdout.write(f"loaded a fleet of {options['fleet']:,} devices in {seconds:.0f} s")
             seconds = fleet.index_values()
             if seconds:
                 self.stdout.write(f"indexed two values of them in {seconds:.0f} s")
+        if only in {None, "twin"}:
+            seconds = twins.prepare(timezone.now())
+            if seconds:
+                self.stdout.write(f"loaded a history of values in {seconds:.0f} s")
         self.machine()
         with stack() as (port, web):
             if only in {None, "pages"}:
@@ -61,6 +69,8 @@ class Command(BaseCommand):
                 self.fleet(port)
             if only in {None, "export"}:
                 self.export(port, web)
+            if only in {None, "twin"}:
+                self.twin(port)
             if only in {None, "intake"}:
                 self.intake(port, options["messages"])
             if only in {None, "jobs"}:
@@ -117,12 +127,23 @@ class Command(BaseCommand):
             row = export.measure(port, cookie, kind, f"/devices/export/devices.{kind}", web)
             self.stdout.write(f"{row.kind:38}{row.size / 2**20:9.1f}{row.seconds:9.1f}{row.grown:15.1f}")
 
+    def twin(self, port: int) -> None:
+        self.stdout.write("\nDevice Twins of the fleet")
+        self.rows(twins.measure(port))
+        self.stdout.write(f"\n{'batch of messages, each of a device':38}{'p50 ms':>9}{'p95 ms':>9}")
+        for values in (2, 20):
+            row = twins.update(values)
+            name = f"{row.messages:,} messages of {row.values} values"
+            self.stdout.write(f"{name:38}{row.p50:9.1f}{row.p95:9.1f}")
+
     def measure(self, port: int, person: User, paths: dict[str, str]) -> None:
+        self.rows(pages.measure(port, person, name, path) for name, path in paths.items())
+
+    def rows(self, measured: Iterable[PageTime]) -> None:
         self.stdout.write(
             f"{'page, over HTTP, 1 connection':38}{'p50 ms':>9}{'p95 ms':>9}{'SQL ms':>9}{'p50/SQL':>9}{'queries':>9}"
         )
-        for name, path in paths.items():
-            row = pages.measure(port, person, name, path)
+        for row in measured:
             ratio = row.p50 / row.sql
             self.stdout.write(f"{row.name:38}{row.p50:9.1f}{row.p95:9.1f}{row.sql:9.2f}{ratio:9.1f}{row.queries:9d}")
 
