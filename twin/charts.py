@@ -14,10 +14,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_stubs_ext import StrOrPromise
 
+from common.written import COORDINATES, text_of, unit_of
+
 from . import history
 from .history import Series, Span
 from .models import SampleKind
-from .reading import COORDINATES, ENUM_UNITS, SYMBOLS, TRIVIAL_UNITS, duration, text_of
+from .reading import ENUM_UNITS, duration
 from .samples import AHEAD, oldest_kept
 
 # Word in the address → how far back it goes (None: all that is kept), and its label.
@@ -118,7 +120,7 @@ class Named:
 
     @property
     def symbol(self) -> str:
-        return "" if self.unit in TRIVIAL_UNITS else SYMBOLS.get(self.unit, self.unit)
+        return unit_of(self.unit)
 
     @property
     def enum(self) -> bool:

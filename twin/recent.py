@@ -10,12 +10,13 @@ from typing import Any
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from common.written import COORDINATES
 from devices import connectivity
 from devices.models import Device
 
 from . import history, sparkline
 from .charts import Named
-from .reading import COORDINATES, duration, reading, spark_id
+from .reading import duration, reading, spark_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
     """All rows of everything that the pipeline writes."""
     names = (
         *("lora_frame", "devices_senmlmessage", "twin_twin", "devices_devicestate", "downlinks_downlink"),
-        *("ingest_rejectedmessage", "twin_sample", "twin_valuename"),
+        *("ingest_rejectedmessage", "twin_sample", "twin_valuename", "devices_codecproblem"),
     )
     found = {}
     with connection.cursor() as cursor:
