@@ -188,7 +188,7 @@ def confine() -> None:
 def hold_clock(seconds: float) -> None:
     """Whoever would kill this process may have died: then the kernel does it, after so much processor time more."""
     end = int(time.process_time() + seconds) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (end, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def read(stream: BinaryIO) -> bytes:
