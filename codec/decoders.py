@@ -14,7 +14,11 @@ from typing import Final, Protocol
 from codec import cayenne, thingsml
 from codec.measurements import Measurement, Value
 
+# The choice of the device type's own codec, which is run in ``codec.script`` and is none of DECODERS.
+CODEC: Final = "codec"
+
 LABELS: Final[Mapping[str, str]] = {
+    CODEC: "Codec of the device type",
     "raw-lora": "Raw LoRa payload",
     "raw-lora-extended": "Raw LoRa payload with radio details",
     "thingsml-lora": "ThingsML for LoRa",

@@ -18,7 +18,7 @@ from accounts.models import Project, User
 from flows.models import Flow
 
 from . import connectivity, values
-from .models import Device, DeviceState, FlowLink, Processing
+from .models import CodecProblem, Device, DeviceState, FlowLink, Processing
 from .services import with_flows
 
 # The old status is read in the same statement: the rows are locked.
@@ -121,6 +121,7 @@ def move(ids: Sequence[int], project: Project, actor: User | None) -> None:
         cursor.execute(LEAVE_FLOWS, {"ids": list(ids)})
         cursor.execute(MOVE, {"ids": list(ids), "project": project.pk})
     DeviceState.objects.filter(device__in=ids).update(project_id=project.pk)
+    CodecProblem.objects.filter(device_id__in=ids).update(project_id=project.pk)
     kinds: dict[str, list[int]] = defaultdict(list)
     for pk, _from, _name, kind in rows:
         kinds[kind].append(pk)

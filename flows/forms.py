@@ -15,7 +15,21 @@ from .models import Flow
 
 
 def decoder_choices() -> list[tuple[str, str]]:
-    return [("", _("As the device type says")), *((slug, decoders.LABELS[slug]) for slug in decoders.DECODERS)]
+    """The codec of the type is also what "as the type says" begins with; named here, nothing else is tried."""
+    return [
+        ("", _("As the device type says")),
+        (decoders.CODEC, decoder_label(decoders.CODEC)),
+        *((slug, decoders.LABELS[slug]) for slug in decoders.DECODERS),
+    ]
+
+
+def decoder_label(slug: str) -> str:
+    """The names of the built-in decoders are the same in all languages."""
+    return (
+        _("The codec of the device type, and nothing else")
+        if slug == decoders.CODEC
+        else decoders.LABELS.get(slug, slug)
+    )
 
 
 class FlowForm(forms.Form):

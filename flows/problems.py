@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from codec import decoders
 
+from .forms import decoder_label
 from .models import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class TroubledDevice:
+    """A device whose messages cannot be read as the Flow wants them. ``error``: not only a warning."""
+
+    device_id: int
+    name: str
+    text: str
+    error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """``count`` devices, ``more`` than counted where that is set; the first of those that the person may see."""
+
+    count: int
+    more: bool
+    devices: list[TroubledDevice]
+
+    @property
+    def hidden(self) -> int:
+        return self.count - len(self.devices)
+
+
+# What stands above the Flows and knows of devices in trouble: the Flow and the person's Projects → those devices.
+Finder = Callable[[Flow, Sequence[int]], Troubled]
+finders: list[Finder] = []
+
+
+def troubled(flow: Flow, projects: Sequence[int]) -> list[Troubled]:
+    return [found for find in finders if (found := find(flow, projects)).count]
 
 
 def of(flow: Flow, *, devices: int) -> list[str]:
@@ -25,7 +61,7 @@ def of(flow: Flow, *, devices: int) -> list[str]:
                 "%(count)d LoRa devices here are of types that “%(decoder)s” does not fit.",
                 unfit,
             )
-            % {"count": unfit, "decoder": decoders.LABELS.get(flow.decoder, flow.decoder)}
+            % {"count": unfit, "decoder": decoder_label(flow.decoder)}
         )
     return problems
 
@@ -34,8 +70,7 @@ def _without_decoder(flow: Flow) -> int:
     """LoRa devices whose type cannot be read with the Flow's decoding; SenML devices need none."""
     if not flow.decoder:
         return 0
-    return (
-        flow.device_links.filter(device__type__connectivity="lora")
-        .exclude(device__type__decoders__contains=[flow.decoder])
-        .count()
-    )
+    links = flow.device_links.filter(device__type__connectivity="lora")
+    if flow.decoder == decoders.CODEC:
+        return links.filter(device__type__codec=None).count()
+    return links.exclude(device__type__decoders__contains=[flow.decoder]).count()

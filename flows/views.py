@@ -14,12 +14,11 @@ from django.utils.translation import gettext as _
 
 from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
-from codec import decoders
 from common.htmx import page
 
 from . import problems, services
 from .access import flow_view
-from .forms import FlowForm
+from .forms import FlowForm, decoder_label
 from .models import Flow
 
 PAGE_SIZE = 50
@@ -34,7 +33,7 @@ def flow_list(request: PersonRequest) -> HttpResponse:
     context = {
         "nav": "flows",
         "found": found,
-        "rows": [{"flow": row, "decoder": decoders.LABELS.get(row.decoder, row.decoder)} for row in found.object_list],
+        "rows": [{"flow": row, "decoder": decoder_label(row.decoder)} for row in found.object_list],
         "may_add": bool(request.person.projects_with(Role.OPERATOR)),
     }
     return page(request, "flows/list.html", context)
@@ -80,7 +79,8 @@ def _context(request: PersonRequest, flow: Flow) -> dict[str, Any]:
     """Devices of other Projects that the person is not in are counted and not named (P1)."""
     links = flow.device_links.all()
     total = links.count()
-    seen = links.filter(device__project_id__in=[project.pk for project in request.person.projects])
+    projects = [project.pk for project in request.person.projects]
+    seen = links.filter(device__project_id__in=projects)
     order = ("device__name", "device_id") if total <= SORTED_BY_NAME else ("device_id",)
     rows = seen.order_by(*order).values(
         "device_id", "device__name", "device__type__name", "device__type__category", "device__project__name",
@@ -90,10 +90,11 @@ def _context(request: PersonRequest, flow: Flow) -> dict[str, Any]:
     return {
         "nav": "flows",
         "flow": flow,
-        "decoder": decoders.LABELS.get(flow.decoder, flow.decoder),
+        "decoder": decoder_label(flow.decoder),
         "total": total,
         "found": found,
         "elsewhere": total - found.paginator.count,
         "problems": problems.of(flow, devices=total),
+        "troubled": problems.troubled(flow, projects),
         "can_change": request.can_change,
     }

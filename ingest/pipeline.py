@@ -17,12 +17,14 @@ from typing import Any
 
 import orjson
 from django.db import connection, transaction
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import JSONObject
 from django.utils import timezone
 
 from codec import decoders, senml
 from codec.measurements import Measurement
-from devices import live
-from devices.models import Device, FlowLink, Health, Processing
+from devices import codecs, live
+from devices.models import CodecProblem, Device, FlowLink, Health, Processing
 from downlinks import reports
 from lora import events as lora_events
 from lora import frames, health
@@ -41,6 +43,7 @@ from lora.networks import thingpark
 from twin import services as twin
 
 from . import stream
+from .payloads import CodecRuns, Held
 
 logger = logging.getLogger(__name__)
 UNKNOWN_DEVICE = "The DevEUI is not known here."
@@ -90,12 +93,15 @@ class Entry:
 @dataclass(slots=True)
 class Known:
     """What the pipeline needs of a device: whether its data is processed, and how it is read: a list of decoders,
-    preferred first, for each different choice of its Flows."""
+    preferred first, for each different choice of its Flows; ``codec`` where one of them is that of its type.
+    ``problem``: what is held of its codec's trouble."""
 
     device_id: int
     project_id: int
     processed: bool
     decoders: list[list[str]] = field(default_factory=list)
+    codec: codecs.InUse | None = None
+    problem: Held | None = None
 
 
 @dataclass(slots=True)
@@ -131,6 +137,7 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
     now = now or timezone.now()
     batch = _read(entries)
     changes: dict[int, set[str]] = defaultdict(set)
+    runs = CodecRuns()
     with transaction.atomic():
         ids = _ids_by_eui({event.dev_eui for _entry, event in batch.lora})
         _hold_new({*ids.values(), *(pack.device_id for pack in batch.packs)})
@@ -144,12 +151,14 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
                 told.append((device, event))
         measured: dict[int, list[Measurement]] = defaultdict(list)
         heard: Heard = defaultdict(list)
-        _lora(told, measured, heard, changes)
+        _lora(told, measured, heard, changes, runs, now)
         _senml(batch, known, measured, heard, changes)
         # Twins before states: whoever sets desired values takes the rows in the same order.
         for device_id in twin.update_reported(measured, now):
             changes[device_id].add("twin")
         _states(known, heard)
+        runs.write({pk: device.problem for pk, device in known.items() if device.problem is not None})
+    runs.count_kills(now)
     _instructions(told, changes, now)
     if changes:
         live.publish(changes.items())
@@ -216,25 +225,35 @@ def _ids_by_eui(dev_euis: set[str]) -> dict[str, int]:
 
 
 def _devices(device_ids: set[int]) -> dict[int, Known]:
-    """Two queries, however many devices: the devices, and the decoders of the enabled Flows they are in."""
+    """Three queries, however many devices: the devices, the codecs of their types where they have some (and their
+    texts when they are new here), and the decoders of the enabled Flows they are in."""
     if not device_ids:
         return {}
     known, types = {}, {}
-    rows = Device.objects.filter(pk__in=device_ids).values_list(
-        "pk", "project_id", "processing_status", "type__decoders"
+    problem = CodecProblem.objects.filter(device_id=OuterRef("pk")).values(
+        told=JSONObject(version="version_id", error="error", text="text")
     )
-    for pk, project_id, status, type_decoders in rows:
+    rows = Device.objects.filter(pk__in=device_ids).values_list(
+        "pk", "project_id", "processing_status", "type_id", "type__codec_id", "type__decoders", Subquery(problem)
+    )
+    for pk, project_id, status, type_id, codec_id, type_decoders, held in rows:
         known[pk] = Known(pk, project_id, False)
-        types[pk] = (status, type_decoders)
+        if held:
+            known[pk].problem = held["version"], held["error"], held["text"]
+        types[pk] = (status, type_id if codec_id else None, type_decoders)
+    in_use = codecs.in_use({type_id for _status, type_id, _decoders in types.values() if type_id is not None})
     links = FlowLink.objects.filter(device_id__in=known, flow__enabled=True).values_list("device_id", "flow__decoder")
     for device_id, decoder in links:
-        status, type_decoders = types[device_id]
+        status, type_id, type_decoders = types[device_id]
+        codec = in_use.get(type_id) if type_id is not None else None
+        chosen = [decoder] if decoder else [decoders.CODEC, *type_decoders]
         # A decoder that is not there costs the values, never the frame.
-        slugs = [slug for slug in ([decoder] if decoder else type_decoders) if slug in decoders.DECODERS]
+        slugs = [slug for slug in chosen if slug in decoders.DECODERS or (slug == decoders.CODEC and codec)]
         if status == Processing.ACTIVE:
-            known[device_id].processed = True
-            if slugs not in known[device_id].decoders:
-                known[device_id].decoders.append(slugs)
+            device = known[device_id]
+            device.processed, device.codec = True, codec
+            if slugs not in device.decoders:
+                device.decoders.append(slugs)
     return known
 
 
@@ -246,6 +265,8 @@ def _lora(
     measured: dict[int, list[Measurement]],
     heard: Heard,
     changes: dict[int, set[str]],
+    runs: CodecRuns,
+    now: datetime,
 ) -> None:
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
     new = frames.store(radio)
@@ -268,10 +289,10 @@ def _lora(
             if isinstance(event, Uplink | JoinRequest):
                 heard[device.device_id].append((key.received_at, health.judge(event)))
             if isinstance(event, Uplink) and device.processed:
-                measured[device.device_id] += _decode(device, event)
+                measured[device.device_id] += _decode(device, event, runs, now)
 
 
-def _decode(device: Known, event: Uplink) -> list[Measurement]:
+def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> list[Measurement]:
     found: list[Measurement] = []
     if event.fport:
         best = event.receptions[0] if event.receptions else None
@@ -288,15 +309,33 @@ def _decode(device: Known, event: Uplink) -> list[Measurement]:
             channel=event.channel,
             adr=event.adr,
         )
-        for slugs in device.decoders:
+        choices = device.decoders
+        try:
+            choices, values = _by_codec(device, event, event.fport, runs, now)
+            found += values
+        except Exception:
+            logger.exception("device %s: no codec can be run for %s", device.device_id, event.payload.hex())
+        for slugs in choices:
             try:
-                found += decoders.decode(slugs, message).measurements
+                found += decoders.decode([slug for slug in slugs if slug != decoders.CODEC], message).measurements
             except Exception:
                 # A mistake in a decoder must not cost the frame.
                 logger.exception("device %s: %s cannot read %s", device.device_id, slugs, event.payload.hex())
     if event.location is not None:
         found += _geolocation(event.location, event.at)
     return found
+
+
+def _by_codec(
+    device: Known, event: Uplink, fport: int, runs: CodecRuns, now: datetime
+) -> tuple[list[list[str]], tuple[Measurement, ...]]:
+    """What is left to the decoders, and what the type's codec read, once for all choices that begin with it."""
+    others = [slugs for slugs in device.decoders if decoders.CODEC not in slugs]
+    if device.codec is None or len(others) == len(device.decoders):
+        runs.not_needed(device.device_id, device.project_id, event.at)
+        return device.decoders, ()
+    reading = runs.read(device.device_id, device.project_id, device.codec, event.payload, fport, event.at, now)
+    return (device.decoders, ()) if reading.error else (others, reading.measurements)
 
 
 def _geolocation(location: lora_events.Location, at: datetime) -> list[Measurement]:

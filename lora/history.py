@@ -16,6 +16,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from codec.lorawan import mac
+from common.written import text_of, unit_of
+from devices import codecs
 from devices.models import Device
 
 from . import frames
@@ -258,13 +260,34 @@ TOPICS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """A value by the codec of the device type, ready to show."""
+
+    name: str
+    text: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class ByCodec:
+    """What the codec of the device type, as it is now, makes of the frame's payload."""
+
+    values: list[Value]
+    error: str
+    warnings: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
-    """An opened frame: what is worked out only then."""
+    """An opened frame: what is worked out only then. ``codec`` None: the device type has none in use, or there is
+    nothing for it to read."""
 
     row: Row
     commands: list[Command] = field(default_factory=list)
     receptions: list[Mapping[str, Any]] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    codec: ByCodec | None = None
 
 
 def page_of(device: Device, asked: Asked, now: datetime) -> Found:
@@ -344,6 +367,27 @@ def detail_of(device: Device, cursor: Cursor | None, now: datetime) -> Detail | 
         commands=_explained(frame),
         receptions=frame.detail.get("receptions", []),
         facts=_facts(frame),
+        codec=_by_codec(device, frame),
+    )
+
+
+def _by_codec(device: Device, frame: Frame) -> ByCodec | None:
+    if device.type.codec_id is None or not frame.fport or not frame.payload:
+        return None
+    codec = codecs.in_use([device.type_id]).get(device.type_id)
+    if codec is None:
+        return None
+    downlink = frame.direction == Direction.DOWNLINK
+    told = codecs.read(codec, bytes(frame.payload), frame.fport, frame.received_at, downlink=downlink)
+    if downlink and told.kind == "missing":
+        return None
+    return ByCodec(
+        values=[
+            Value(one.name, text_of(one.value, one.unit or ""), unit_of(one.unit or "")) for one in told.measurements
+        ],
+        error=told.error,
+        warnings=told.warnings,
+        logs=told.logs,
     )
 
 

@@ -13,7 +13,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Project, Role, Subscription, User
 from devices import services
-from devices.models import Connection, Device, DeviceType, Job, JobItem, Outcome
+from devices.models import Codec, CodecVersion, Connection, Device, DeviceType, Job, JobItem, Outcome
 from flows.models import Flow
 from flows.services import create_flow
 from internet.models import InternetIdentity
@@ -143,4 +143,15 @@ def job(
         )
         for number, (each, outcome) in enumerate(zip(devices, reached, strict=True), 1)
     )
+    return made
+
+
+@scopes_disabled()
+def codec(in_project: Project, source: str, *, of: DeviceType | None = None, name: str = "") -> Codec:
+    """A codec whose only version, with that source, is in use; ``of``: that of this device type from now on."""
+    made = Codec.objects.create(project=in_project, name=name or f"Codec {next(_numbers)}")
+    made.in_use = CodecVersion.objects.create(codec=made, number=1, source=source)
+    Codec.objects.filter(pk=made.pk).update(in_use=made.in_use)
+    if of is not None:
+        DeviceType.objects.filter(pk=of.pk).update(codec=made)
     return made

@@ -10,12 +10,13 @@ import orjson
 from django.db import connection
 from django.db.models import F
 
+from common.written import unit_of
 from devices.asked import ValueKey
 from devices.cells import value_label
 from devices.models import DeviceState, ValueColumn, ValueSource
 from devices.values import Cell, Known, Provider
 
-from .reading import SYMBOLS, TRIVIAL_UNITS, reading
+from .reading import reading
 
 # Of so many devices, those heard last, the values are offered to choose from.
 SAMPLE: Final = 200
@@ -141,10 +142,7 @@ def known(projects: Iterable[int]) -> list[Known]:
         found = {ValueKey(source, key): unit for source, key, unit in cursor.fetchall()}
     for source, key in ValueColumn.objects.filter(project_id__in=projects).values_list("source", "key"):
         found.setdefault(ValueKey(source, key), None)
-    return [
-        Known(key, value_label(key), "" if unit in TRIVIAL_UNITS else SYMBOLS.get(unit, unit) if unit else "")
-        for key, unit in sorted(found.items())
-    ]
+    return [Known(key, value_label(key), unit_of(unit) if unit else "") for key, unit in sorted(found.items())]
 
 
 PROVIDER: Final = Provider(read=read, fill=fill, known=known, follow=follow)

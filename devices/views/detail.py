@@ -18,7 +18,7 @@ from accounts.models import AuditEntry, Role
 from codec import decoders
 from common.htmx import page, wants_partial
 from common.states import StateConflict
-from devices import capabilities, connectivity, deletion, services, tabs, timeline
+from devices import capabilities, codecs, connectivity, deletion, services, tabs, timeline
 from devices.access import device_view
 from devices.capabilities import Capability, NotAllowedForType
 from devices.forms import DeviceForm
@@ -43,7 +43,8 @@ def frame(device: Device, request: HttpRequest, *, active: str) -> dict[str, Any
     """What ``devices/_detail.html`` needs, for every app that brings a tab. ``active``: the tab's slug.
 
     Keys: device, tabs, active, nav, connectivity, card, network_task, underway, has_network_info, flows,
-    may_switch, may_register, may_delete, being_deleted, can_change (the person's role in the device's Project).
+    codec_problem, may_switch, may_register, may_delete, being_deleted, can_change (the person's role in the device's
+    Project).
     """
     return {"tabs": tabs.links(device, active), "nav": "devices"} | cards_context(device, request, active=active)
 
@@ -58,6 +59,7 @@ def cards_context(device: Device, request: HttpRequest, *, active: str) -> dict[
     can_change = bool(getattr(request, "can_change", False))
     network = connectivity.of(device)
     task: NetworkTask | None = getattr(device, "network_task", None)
+    problem = codecs.problem_of(device)
     waits = device.connection_status in {Connection.INVENTORY, Connection.FAILED}
     return {
         "device": device,
@@ -69,6 +71,7 @@ def cards_context(device: Device, request: HttpRequest, *, active: str) -> dict[
         "underway": UNDERWAY[NetworkTask.Operation(task.operation)]() if task else "",
         "has_network_info": waits and network.has_network_info(device),
         "flows": list(Flow.objects.filter(device_links__device=device).order_by("name", "pk")),
+        "codec_problem": problem,
         "can_change": can_change,
         "may_switch": can_change and capabilities.has(device, Capability.SWITCH),
         "being_deleted": deletion.is_under_way(device),
@@ -118,7 +121,10 @@ def device_tab(request: PersonRequest, device: Device) -> HttpResponse:
             "entries": [timeline.entry(row) for row in entries_page.object_list],
             "entries_page": entries_page,
             "category": device.type.get_category_display(),
-            "decoder_labels": [DECODERS.get(slug, slug.capitalize()) for slug in device.type.decoders],
+            "decoder_labels": [
+                DECODERS.get(slug, slug.capitalize())
+                for slug in [*([decoders.CODEC] if device.type.codec_id else []), *device.type.decoders]
+            ],
             "encoder_labels": [ENCODERS.get(slug, slug) for slug in device.type.encoders],
         },
         status=422 if form.errors else 200,

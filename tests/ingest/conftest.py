@@ -227,6 +227,7 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
     names = (
         *("lora_frame", "devices_senmlmessage", "twin_twin", "devices_devicestate", "downlinks_downlink"),
         "ingest_rejectedmessage",
+        "devices_codecproblem",
     )
     found = {}
     with connection.cursor() as cursor:

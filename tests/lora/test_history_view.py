@@ -424,3 +424,64 @@ def test_tab_of_a_device_without_network_info(cast: Cast) -> None:
     page = tab(cast, loose)
     assert "No network info yet" in page and f'href="/devices/{loose.pk}/network/"' in page
     assert "Register device on network" not in main(tab(cast, loose, cast.viewer))
+
+
+# --- values by the codec of the device type (T5) ---
+
+CODEC = """function decodeUplink(input) {
+  console.log('port', input.fPort);
+  if (input.bytes[0] > 200) throw new Error('Too hot.');
+  return {data: {temperature: input.bytes[0] / 10, on: true, ok: null}, warnings: ['Old <b>firmware</b>.']};
+}
+function decodeDownlink(input) {
+  return {data: {interval: input.bytes[0]}};
+}"""
+
+
+def test_message_shows_the_values_by_the_codec(cast: Cast, device: Device, now: datetime) -> None:
+    factories.codec(cast.project, CODEC, of=device.type)
+    DeviceType.objects.update(measurements=[{"name": "temperature", "unit": "Cel"}])
+    cursor = frame(device, now, fport=3, payload=b"\xc8")
+    for part in (False, True):
+        response = cast.client(cast.viewer).get(url(device, f"{cursor}/"), headers=HTMX if part else {})
+        shown = response.content.decode()
+        assert re.search(r'<dt>temperature</dt><dd class="value">20 <span class="quiet">°C</span>', shown)
+        assert '<dt>on</dt><dd class="value">true</dd>' in shown
+        assert "Old &lt;b&gt;firmware&lt;/b&gt;." in shown
+        assert "1 line that the codec printed" in shown
+        assert "port 3" in shown
+
+
+def test_message_shows_where_the_codec_failed(cast: Cast, device: Device, now: datetime) -> None:
+    factories.codec(cast.project, CODEC, of=device.type)
+    cursor = frame(device, now, fport=3, payload=b"\xff")
+    shown = get(cast, url(device, f"{cursor}/"))
+    assert "The codec could not read this message." in shown
+    assert re.search(r"Line 3, column \d+: The codec threw: Error: Too hot\.", shown)
+    assert "port 3" in shown
+
+
+def test_downlink_is_read_by_the_codec_where_it_can(cast: Cast, device: Device, now: datetime) -> None:
+    made = factories.codec(cast.project, CODEC, of=device.type)
+    cursor = frame(device, now, direction=DOWN, fport=3, payload=b"\x0a")
+    assert "<dt>interval</dt>" in get(cast, url(device, f"{cursor}/"))
+    newer = made.versions.create(number=2, source="function decodeUplink() {}")
+    with scopes_disabled():
+        type(made).objects.filter(pk=made.pk).update(in_use=newer)
+    assert "by the codec" not in get(cast, url(device, f"{cursor}/"))
+
+
+@pytest.mark.parametrize("fields", [{"fport": 0}, {"fport": None}, {"fport": 3, "payload": b""}])
+def test_message_without_data_of_the_application_asks_no_codec(
+    cast: Cast, device: Device, now: datetime, fields: dict[str, Any]
+) -> None:
+    factories.codec(cast.project, CODEC, of=device.type)
+    cursor = frame(device, now, **fields)
+    assert "by the codec" not in get(cast, url(device, f"{cursor}/"))
+
+
+def test_stopped_codec_is_told_of(cast: Cast, device: Device, now: datetime) -> None:
+    made = factories.codec(cast.project, CODEC, of=device.type)
+    made.versions.update(stopped_at=now)
+    cursor = frame(device, now, fport=3)
+    assert "The codec was stopped" in get(cast, url(device, f"{cursor}/"))

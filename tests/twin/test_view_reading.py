@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import translation
 
+from common import written
 from twin import reading
 
 
@@ -30,14 +31,14 @@ from twin import reading
     ],
 )
 def test_number_is_free_of_noise(value: float, text: str) -> None:
-    assert reading.number(value) == text
+    assert written.number(value) == text
 
 
 def test_number_follows_the_language_and_coordinates_do_not() -> None:
     with translation.override("nl"):
-        assert reading.number(21.5) == "21,5"
-        assert reading.text_of(51.92244999, "lat") == "51.92245"
-    assert reading.text_of(-4.0, "lon") == "-4"
+        assert written.number(21.5) == "21,5"
+        assert written.text_of(51.92244999, "lat") == "51.92245"
+    assert written.text_of(-4.0, "lon") == "-4"
 
 
 @pytest.mark.parametrize(
