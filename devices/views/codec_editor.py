@@ -217,7 +217,7 @@ def _units(codec: Codec) -> dict[str, str]:
     """The units that the device types with this codec give to their measurements."""
     found: dict[str, str] = {}
     for measurements in DeviceType.objects.filter(codec=codec).order_by("-pk").values_list("measurements", flat=True):
-        found |= {one["name"]: one["unit"] for one in measurements if one.get("name") and one.get("unit")}
+        found |= {one["name"]: one["unit"] for one in measurements if one.get("unit")}
     return found
 
 
