@@ -41,8 +41,9 @@ class Desk:
     """What the person has in hand, and what came of what was done. ``began``: the newest version's number then.
 
     ``tried``: what was tried out last; ``read_of``: the device whose messages were. Both are run again with every
-    answer, with the text as it is now. ``refused``: why the text or its keeping was refused; ``overtaken``: by which
-    version. ``not_used``: why a version was not put to use.
+    answer, with the text as it is now. ``refused``: why the text or its keeping was refused; ``overtaken``: the
+    version of somebody else that the person has been told of; ``not_kept``: just now. ``not_used``: why a version
+    was not put to use.
     """
 
     source: str
@@ -59,13 +60,14 @@ class Desk:
     read: Sequence[Read] | None = None
     refused: str = ""
     overtaken: CodecVersion | None = None
+    not_kept: bool = False
     not_used: str = ""
     outcomes: Sequence[Outcome] | None = None
 
     @property
     def bad(self) -> bool:
         texts = (self.case_refused, self.device_refused, self.refused, self.not_used)
-        return bool(any(texts) or self.overtaken or self.trial_form.errors)
+        return bool(any(texts) or self.not_kept or self.trial_form.errors)
 
 
 @codec_view("GET")
@@ -117,12 +119,12 @@ def keep(request: PersonRequest, codec: Codec) -> HttpResponse:
         )
     except Overtaken as error:
         # Who keeps it again now has seen what somebody else made.
-        desk.overtaken, desk.began = error.newest, error.newest.number
+        desk.overtaken, desk.began, desk.not_kept = error.newest, error.newest.number, True
         return _rendered(request, codec, desk)
     except CodecRefused as error:
         desk.refused = str(error)
         return _rendered(request, codec, desk)
-    desk.source, desk.began, desk.note = version.source, version.number, ""
+    desk.source, desk.began, desk.note, desk.overtaken = version.source, version.number, "", None
     text = _("Version %d is kept.") if made else _("Version %d has this text already.")
     return _done(request, codec, desk, text % version.number)
 
@@ -172,13 +174,14 @@ def keep_case(request: PersonRequest, codec: Codec) -> HttpResponse:
 def _desk(request: PersonRequest, codec: Codec) -> Desk:
     """What the form carries. Without a text, which only a request by hand lacks, the newest version's."""
     posted = request.POST
-    newest = codec.versions.order_by("-number")[0]
+    newest = codec.versions.select_related("created_by").order_by("-number")[0]
     source = posted.get("source", newest.source).replace("\r\n", "\n").replace("\x00", "")
     fields = {name: posted[name] for name in TrialForm.base_fields if name in posted}
     return Desk(
         source=source,
         began=_whole(posted.get("began")) or newest.number,
         note=posted.get("note", "")[:200].replace("\x00", ""),
+        overtaken=newest if _whole(posted.get("told")) == newest.number else None,
         # Shown again and not checked: most buttons do not ask for it.
         trial_form=TrialForm(initial=fields),
         tried=_tried(posted),
@@ -214,7 +217,7 @@ def _units(codec: Codec) -> dict[str, str]:
     """The units that the device types with this codec give to their measurements."""
     found: dict[str, str] = {}
     for measurements in DeviceType.objects.filter(codec=codec).order_by("-pk").values_list("measurements", flat=True):
-        found |= {one["name"]: one["unit"] for one in measurements if one.get("name") and one.get("unit")}
+        found |= {one["name"]: one["unit"] for one in measurements if one.get("unit")}
     return found
 
 

@@ -449,7 +449,11 @@ class TestKeep:
         assert source_in(response) == TRIPLE
         assert value(response, "note") == "Thrice"
         assert CodecVersion.objects.count() == 2
-        again = client.post(url(codec, "keep/"), desk(source=TRIPLE, began=value(response, "began")))
+        carried = {name: value(response, name) for name in ("began", "told")}
+        tried = client.post(url(codec, "try/"), desk(source=TRIPLE, **carried))
+        assert tried.status_code == 200
+        assert "Version 2 was kept by other@example.com" in text(tried)
+        again = client.post(url(codec, "keep/"), desk(source=TRIPLE, **carried))
         assert again.status_code == 302
         assert CodecVersion.objects.get(number=3).source == TRIPLE
 
