@@ -151,14 +151,15 @@ class Model:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("want"), st.sampled_from([10, 20])),
-        st.tuples(st.just("network"), st.sampled_from(["claim", "claim", "sent", "acknowledged", "failed"])),
+        st.tuples(st.just("network"), st.sampled_from(["claim", "sent", "acknowledged", "failed"])),
+        st.tuples(st.just("network"), st.sampled_from(["claim sent", "claim sent acknowledged", "claim failed"])),
         st.tuples(st.just("report"), st.tuples(st.sampled_from([10, 20]), st.sampled_from([0, 0, 40]))),
-        st.tuples(st.just("wait"), st.sampled_from([1, 30, 3600, 86400])),
+        st.tuples(st.just("wait"), st.sampled_from([1, 120, 120, 3600, 3600, 86400])),
         st.tuples(st.just("switch"), st.booleans()),
         st.tuples(st.sampled_from(["drop", "again"]), st.none()),
     ),
-    min_size=6,
-    max_size=18,
+    min_size=8,
+    max_size=20,
 )
 
 
@@ -196,8 +197,9 @@ def do(device: Device, model: Model, step: str, value: Any) -> None:
             update_reported({device.pk: [measured]}, now)
             model.report(reported, at)
         case "network":
-            tell(device, model, value)
-            model.network(value)
+            for what in value.split():
+                tell(device, model, what)
+                model.network(what)
 
 
 def tell(device: Device, model: Model, what: str) -> None:
