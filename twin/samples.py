@@ -107,7 +107,7 @@ def _array(column: Iterable[float | None]) -> str:
 
 def name_numbers(names: Iterable[str]) -> dict[str, int]:
     """The numbers of the names; new names are written, in the caller's transaction."""
-    found = {name: _numbers[name] for name in names if name in _numbers}
+    found = {name: number for name in names if (number := _numbers.get(name)) is not None}
     missing = sorted(set(names) - found.keys())
     asked = missing
     while asked:
