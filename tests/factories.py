@@ -49,9 +49,10 @@ def member(in_project: Project, role: Role, email: str = "") -> User:
 def own_type(in_project: Project, name: str = "", **fields: Any) -> DeviceType:
     """A LoRa type that the Project has made itself."""
     number = next(_numbers)
-    facts = {"connectivity": "lora", "key_source": "customer", "decoders": ["raw-lora"], "encoders": ["raw-lora"]}
+    facts = {"category": "own", "connectivity": "lora", "key_source": "customer"}
+    facts |= {"decoders": ["raw-lora"], "encoders": ["raw-lora"]}
     return DeviceType.objects.create(
-        project=in_project, slug=f"own-{number}", name=name or f"Type {number}", category="own", **(facts | fields)
+        project=in_project, slug=f"own-{number}", name=name or f"Type {number}", **(facts | fields)
     )
 
 

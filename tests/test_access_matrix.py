@@ -45,6 +45,7 @@ class Stage:
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
         }
         self.job = factories.job(cast.project, [self.device])
+        self.type = factories.own_type(cast.project)
 
     def url(self, route: str) -> str:
         device = next((found for app, found in self.kinds.items() if f"/{app}/" in f"/{route}/"), self.device)
@@ -54,6 +55,7 @@ class Stage:
             "job_id": self.job.pk,
             "action": "activate",
             "view_id": self.view.pk,
+            "device_type_id": self.type.pk,
             "upload_id": self.upload.pk,
             "number": 1,
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),
