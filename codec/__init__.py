@@ -1,1 +1,1 @@
-"""Payloads and frames: SenML, ThingsML, CayenneLPP, LoRaWAN 1.0.x. Pure Python, no Django, no models."""
+"""Payloads and frames: SenML, ThingsML, CayenneLPP, LoRaWAN 1.0.x, JavaScript codecs. No Django, no models."""
