@@ -34,8 +34,8 @@ EDIT = "devices/type_edit.html"
 @in_projects()
 def type_list(request: PersonRequest) -> HttpResponse:
     projects = {project.pk: project for project in request.person.projects}
-    rows = types.of_projects(projects).select_related("project").order_by("project__name", "connectivity", "name", "pk")
-    found = list(rows)
+    rows = types.of_projects(projects).select_related("project", "codec")
+    found = list(rows.order_by("project__name", "connectivity", "name", "pk"))
     context = {
         "nav": "types",
         "own": [row for row in found if row.project_id],
