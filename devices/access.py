@@ -1,8 +1,10 @@
-"""The access marks of addresses that name a device, job or codec: outside the person's Projects there is none (P1)."""
+"""The access marks of addresses that name a device, a job, a codec or a device type: outside the person's Projects
+there is none (P1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, cast
 
@@ -10,12 +12,13 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
+from django_scopes import get_scope
 
 from accounts.access import SAFE, Decorator, InProject, InSeveralProjects, PersonRequest, View, in_projects
-from accounts.models import Role
+from accounts.models import Project, Role
 
-from . import deletion
-from .models import Codec, Device, Job
+from . import deletion, types
+from .models import Codec, Device, DeviceType, Job
 
 
 def _device(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
@@ -70,3 +73,48 @@ def _codec(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
 def codec_view(*methods: str, see: Role = Role.VIEWER) -> Decorator:
     """A view of one codec; it receives ``codec`` in place of ``codec_id``. Administrators alone change codecs (T5)."""
     return in_projects(see, change=Role.ADMINISTRATOR, methods=methods or ("GET",), resolve=_codec, names="codec")
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownType:
+    """A device type, and the Projects by which a person knows of it."""
+
+    device_type: DeviceType
+    project_ids: Sequence[int]
+
+
+def _known_type(kwargs: Mapping[str, Any]) -> tuple[str, InSeveralProjects]:
+    projects = Project.objects.in_bulk(get_scope()["project"])
+    found = types.of_projects(projects).select_related("project", "codec").filter(pk=kwargs["device_type_id"]).first()
+    if found is None:
+        raise Http404
+    return "device_type", _KnownType(found, [found.project_id] if found.project_id else list(projects))
+
+
+def _own_type(kwargs: Mapping[str, Any]) -> tuple[str, InSeveralProjects]:
+    rows = DeviceType.objects.select_related("project", "codec").filter(project__isnull=False)
+    found = rows.filter(pk=kwargs["device_type_id"]).first()
+    if found is None or found.project_id is None:
+        raise Http404
+    return "device_type", _KnownType(found, [found.project_id])
+
+
+def type_view(*methods: str, own: bool = False) -> Decorator:
+    """A view of one device type; it receives ``device_type``. ``own``: of a type that a Project has made, for its
+    administrators; else of any that the person knows of (:func:`devices.types.of_projects`)."""
+    opened = in_projects(
+        Role.ADMINISTRATOR if own else Role.VIEWER,
+        change=Role.ADMINISTRATOR,
+        methods=methods or ("GET",),
+        resolve=_own_type if own else _known_type,
+        names="device type",
+    )
+
+    def decorate(function: Callable[..., HttpResponse]) -> View:
+        @wraps(function)
+        def view(request: PersonRequest, device_type: _KnownType, **kwargs: Any) -> HttpResponse:
+            return function(request, device_type=device_type.device_type, **kwargs)
+
+        return opened(view)
+
+    return decorate

@@ -6,20 +6,31 @@ Links to Flows and messages have composite primary keys, which the admin does no
 
 from __future__ import annotations
 
-from typing import cast
+import json
+from typing import Any, cast
 
+from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models, transaction
+from django.db.models import F, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts.models import User
+from accounts import audit
+from accounts.access import PersonRequest
+from accounts.models import Project, User
 from common.admin import LookedAt
 from common.states import StateConflict
 
-from . import deletion
+from . import connectivity, deletion, services, types
+from .errors import DeviceError
 from .models import (
     Codec,
     CodecCase,
@@ -41,17 +52,95 @@ from .models import (
 MOST_DELETED = 200
 
 
+class IndentedField(forms.JSONField):
+    """JSON that a person can read."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **(options | {"widget": forms.Textarea(attrs={"rows": 12, "cols": 90, "spellcheck": "false"})})
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        text = super().prepare_value(value)
+        return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, list | dict) else text
+
+
+class DeviceTypeForm(forms.ModelForm[DeviceType]):
+    """The same checks as on the pages of Projects (``devices.types``)."""
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if self.errors:
+            return data
+        device_type = DeviceType(**{key: value for key, value in data.items() if key != "subscriptions"})
+        held = DeviceType.objects.filter(pk=self.instance.pk).exclude(connectivity=device_type.connectivity).first()
+        if held is not None and Device.objects.filter(type=held).exists():
+            self.add_error("connectivity", _("There are devices of this type: they are registered with it."))
+        try:
+            types.check(device_type)
+        except types.TypeRefused as error:
+            self.add_error(error.field if error.field in self.fields else None, str(error))
+        return data
+
+
 @admin.register(DeviceType)
 class DeviceTypeAdmin(admin.ModelAdmin[DeviceType]):
+    form = DeviceTypeForm
     list_display = ("name", "slug", "category", "connectivity", "project", "addable")
     list_filter = ("category", "connectivity", "addable", "subscriptions")
     search_fields = ("name", "slug", "description")
     autocomplete_fields = ["project"]
+    raw_id_fields = ("codec",)
     filter_horizontal = ("subscriptions",)
+    formfield_overrides = {models.JSONField: {"form_class": IndentedField}}
+
+    def save_model(self, request: HttpRequest, obj: DeviceType, form: Any, change: bool) -> None:
+        """A person of the Project who has the form open is told, and finds it in the audit trail."""
+        after = {key: getattr(obj, key) for key in (*types.CHANGED, "addable")}
+        with transaction.atomic():
+            before = DeviceType.objects.filter(pk=obj.pk).values(*after).first() or {}
+            if change:
+                obj.version = F("version") + 1
+            super().save_model(request, obj, form, change)
+            if obj.project_id is not None:
+                audit.record(
+                    project_id=obj.project_id,
+                    actor=cast("User", request.user),
+                    action="type.changed" if change else "type.added",
+                    target=obj.name,
+                    before={key: value for key, value in before.items() if value != after[key]},
+                    after={key: value for key, value in after.items() if value != before.get(key)},
+                )
+
+
+class TypeField(forms.ModelChoiceField[DeviceType]):
+    def label_from_instance(self, obj: DeviceType) -> str:
+        return f"{obj.get_category_display()}: {obj.name}" + (f" ({obj.project})" if obj.project else "")
+
+
+class SupportDeviceForm(forms.Form):
+    """A device of any type, also a managed one, for a Project."""
+
+    project = forms.ModelChoiceField(
+        Project.objects.all(),
+        label=_("Project"),
+        widget=AutocompleteSelect(Device._meta.get_field("project"), admin.site),
+    )
+    type = TypeField(
+        DeviceType.objects.select_related("project").order_by("category", "connectivity", "name", "pk"),
+        label=_("device type"),
+    )
+    name = forms.CharField(label=_("name"), max_length=100)
+    barcode = forms.CharField(label=_("barcode"), max_length=100, required=False)
+    description = forms.CharField(
+        label=_("description"), max_length=1000, required=False, widget=forms.Textarea(attrs={"rows": 3})
+    )
 
 
 @admin.register(Device)
 class DeviceAdmin(LookedAt, admin.ModelAdmin[Device]):
+    """Support staff add devices here, above all managed ones (T3)."""
+
     list_display = ("name", "identifier", "type", "project", "processing_status", "connection_status", "created_at")
     list_filter = ("processing_status", "connection_status", "type__connectivity", "type__category")
     search_fields = ("name", "identifier", "barcode", "project__name", "=id")
@@ -59,6 +148,75 @@ class DeviceAdmin(LookedAt, admin.ModelAdmin[Device]):
     ordering = ("-pk",)
     show_full_result_count = False
     actions = ("delete_for_good",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("devices.add_device")
+
+    def get_urls(self) -> list[URLPattern]:
+        network = path(
+            "<int:device_id>/network/",
+            self.admin_site.admin_view(self.network_view),
+            name="devices_device_network",
+        )
+        return [network, *super().get_urls()]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The device itself; its network info is asked next."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = SupportDeviceForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            data = form.cleaned_data
+            try:
+                device = services.add_device(
+                    project=data["project"],
+                    device_type=data["type"],
+                    name=data["name"],
+                    barcode=data["barcode"],
+                    description=data["description"],
+                    actor=cast("User", request.user),
+                    by_support=True,
+                )
+            except DeviceError as error:
+                form.add_error("type", str(error))
+            except ValidationError as error:
+                form.add_error(None, error)
+            else:
+                return redirect("admin:devices_device_network", device_id=device.pk)
+        context = self.admin_site.each_context(request) | {"form": form, "title": _("Add device"), "opts": self.opts}
+        return render(request, "admin/devices/add_device.html", context, status=422 if form.errors else 200)
+
+    @method_decorator(sensitive_post_parameters("app_key", "secret"))
+    def network_view(self, request: HttpRequest, device_id: int) -> HttpResponse:
+        """The network info of a device that has none yet; the answer is the only one with the secrets."""
+        from .views import network
+
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        device = Device.objects.select_related("type", "project").filter(pk=device_id).first()
+        if device is None or device.connection_status not in network.OPEN:
+            raise Http404
+        form = connectivity.of(device).network_form(device, request.POST if request.method == "POST" else None)
+        context = self.admin_site.each_context(request) | {
+            "form": form,
+            "device": device,
+            "title": _("Network info"),
+            "opts": self.opts,
+        }
+        if request.method == "POST" and form.is_valid():
+            try:
+                secrets = network.save(cast("PersonRequest", request), device, form)
+            except StateConflict:
+                raise Http404 from None
+            if secrets is not None:
+                self.message_user(request, _("The device is being registered."), messages.SUCCESS)
+                if not secrets:
+                    return redirect(reverse("admin:devices_device_changelist"))
+                context |= {"secrets": secrets}
+                return render(request, "admin/devices/network_info.html", context)
+        return render(request, "admin/devices/network_info.html", context, status=422 if form.errors else 200)
 
     @admin.action(
         description=_("Delete for good (network registration, data, identifiers)"), permissions=["delete_for_good"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django_stubs_ext import StrOrPromise
@@ -45,7 +46,8 @@ class Chip:
 
 def chips(asked: Asked, projects: Mapping[int, str]) -> list[Chip]:
     """A chip per value; queries only for what is filtered by."""
-    types = _names(DeviceType.objects.filter(pk__in=asked.types)) if asked.types else {}
+    known = Q(project=None) | Q(project_id__in=projects)
+    types = _names(DeviceType.objects.filter(known, pk__in=asked.types)) if asked.types else {}
     flows = _names(Flow.objects.filter(pk__in=asked.flows)) if asked.flows else {}
     flows[NO_FLOW] = _("in no Flow")
     made: list[Chip] = []
@@ -99,7 +101,7 @@ def silence(text: str) -> str:
 
 def filter_panel(asked: Asked, projects: Mapping[int, str]) -> dict[str, Any]:
     """What the filter panel offers. groups: (heading, name of the input, [(value, label, chosen)])."""
-    types = DeviceType.objects.filter(project=None) | DeviceType.objects.filter(project_id__in=projects)
+    types = DeviceType.objects.filter(Q(project=None) | Q(project_id__in=projects))
     groups = [
         (_("Network"), "connectivity", _boxes(ConnectivityKind.choices, asked.connectivity)),
         (LABELS["processing"], "processing", _boxes(Processing.choices, asked.processing)),

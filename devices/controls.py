@@ -99,6 +99,14 @@ class Command:
             return True
         return chosen(value, self.choices)
 
+    def label_of(self, value: Any) -> str:
+        """The value as its choice is called; of a command without values the command itself."""
+        return next((choice.label for choice in self.choices if same(choice.value, value)), self.label)
+
+    def words(self, value: Any) -> str:
+        """Command and value in a line."""
+        return f"{self.label}: {self.label_of(value)}" if self.choices else self.label
+
 
 @dataclass(frozen=True, slots=True)
 class Control:

@@ -37,16 +37,21 @@ def add_device(
     barcode: str = "",
     description: str = "",
     token: UUID | None = None,
+    by_support: bool = False,
 ) -> Device:
     """A new device without network info (D5, step 1).
 
     ``token`` names the request: the same one again gives the device that the first made, also at once.
-    Raises ValidationError, and DeviceError where the Project may not add this type (P3, T3).
+    ``by_support``: also a managed one, which only the operator adds (T3).
+    Raises ValidationError, and DeviceError where the Project may not have (P3, T5) or its people may not add it.
     """
     made = _made_with(token, project)
     if made is not None:
         return made
-    if actor is not None and not DeviceType.objects.offered_in(project).filter(pk=device_type.pk).exists():
+    if device_type.project_id not in {None, project.pk}:
+        raise DeviceError(_("This device type belongs to another Project."))
+    offered = DeviceType.objects.offered_in(project).filter(pk=device_type.pk)
+    if actor is not None and not by_support and not offered.exists():
         raise DeviceError(_("This device type is not in the Project's subscription."))
     device = Device(
         project=project,

@@ -49,6 +49,7 @@ KEYS: Final[Mapping[str, StrOrPromise]] = {
     "barcode": gettext_lazy("barcode"),
     "description": gettext_lazy("description"),
     "type": gettext_lazy("device type"),
+    "label": gettext_lazy("instruction"),
     "flow": gettext_lazy("Flow"),
     "connection": gettext_lazy("connectivity"),
     "processing": gettext_lazy("processing"),

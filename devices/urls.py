@@ -15,6 +15,7 @@ from .views import (
     jobs,
     network,
     saved_views,
+    types,
     wizard,
 )
 
@@ -71,4 +72,10 @@ urlpatterns = [
     path("devices/<int:device_id>/flows/", flows.flows, name="flows"),
     path("devices/<int:device_id>/flows/link/", flows.link, name="link"),
     path("devices/<int:device_id>/flows/unlink/", flows.unlink, name="unlink"),
+    path("types/", types.type_list, name="types"),
+    path("types/add/", types.add, name="add_type"),
+    path("types/<int:device_type_id>/", types.show, name="type"),
+    path("types/<int:device_type_id>/edit/", types.edit, name="edit_type"),
+    path("types/<int:device_type_id>/offer/", types.offer, name="offer_type"),
+    path("types/<int:device_type_id>/remove/", types.remove, name="remove_type"),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django import forms
@@ -10,12 +12,14 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from devices import capabilities, connectivity
+from devices import capabilities, connectivity, controls
 from devices.capabilities import Capability
+from devices.controls import Command, ControlError
 from devices.models import Device, Encoder
 
-from . import encoding
+from . import encoding, predefined
 from .errors import InstructionRefused
+from .predefined import Made
 
 
 class HexadecimalField(forms.CharField):
@@ -115,11 +119,89 @@ class RawSenmlForm(InstructionForm):
         return {"payload": self.cleaned_data["payload"].encode(), "token": self.cleaned_data["token"]}
 
 
-FORMS: tuple[type[InstructionForm], ...] = (RawLoraForm, RawSenmlForm)
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A command with its fields on the page. ``values`` None: it has no values to choose."""
+
+    command: Command
+    index: int
+    values: forms.BoundField | None
+    chosen: bool
+
+
+class CommandsForm(InstructionForm):
+    """One of the type's predefined commands, and one of its values. ``command`` is its place in the type's list."""
+
+    encoder = Encoder.COMMANDS
+    icon = "list-check"
+
+    command = forms.ChoiceField(label=gettext_lazy("Command"))
+
+    def __init__(self, data: QueryDict | None = None, *, device: Device) -> None:
+        super().__init__(data, device=device)
+        self.commands = controls.commands_of(device.type.commands)
+        self.fields["command"] = forms.ChoiceField(
+            label=_("Command"), choices=[(str(index), each.label) for index, each in enumerate(self.commands)]
+        )
+        self.initial["command"] = "0"
+        for index, each in enumerate(self.commands):
+            if each.choices:
+                choices = [(controls.text_of(choice.value), choice.label) for choice in each.choices]
+                label = each.label if len(self.commands) == 1 else _("Value of %s") % each.label
+                self.fields[f"value-{index}"] = forms.ChoiceField(label=label, choices=choices, required=False)
+
+    @property
+    def offered(self) -> list[Offered]:
+        value = self["command"].value()
+        return [
+            Offered(
+                each,
+                index,
+                self[f"value-{index}"] if f"value-{index}" in self.fields else None,
+                str(index) == str(value),
+            )
+            for index, each in enumerate(self.commands)
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if self.errors:
+            return data
+        index = data["command"]
+        command = self.commands[int(index)]
+        try:
+            data["value"] = command.clean(data.get(f"value-{index}"))
+            data["made"] = predefined.make(self.device.type, command, data["value"])
+        except (ControlError, InstructionRefused) as error:
+            self.add_error(f"value-{index}" if command.choices else None, str(error))
+        else:
+            data["label"] = command.words(data["value"])
+        return data
+
+    @property
+    def made(self) -> Made:
+        """What is sent, of a valid form."""
+        made: Made = self.cleaned_data["made"]
+        return made
+
+    def instruction(self) -> dict[str, Any]:
+        made = self.made
+        facts = {"payload": made.payload, "fport": made.fport, "confirmed": made.confirmed}
+        return facts | {"label": self.cleaned_data["label"], "token": self.cleaned_data["token"]}
+
+
+FORMS: Mapping[Capability, tuple[type[InstructionForm], ...]] = {
+    Capability.COMMANDS: (CommandsForm,),
+    Capability.RAW: (RawLoraForm, RawSenmlForm),
+}
 
 
 def forms_for(device: Device) -> list[type[InstructionForm]]:
-    """The forms of the device's encoders; none where its type takes no raw instructions."""
-    if not capabilities.has(device, Capability.RAW):
-        return []
-    return [form for form in FORMS if form.encoder in device.type.encoders]
+    """The forms of the device's encoders; the raw ones not for managed devices (T3)."""
+    return [
+        form
+        for capability, offered in FORMS.items()
+        if capabilities.has(device, capability)
+        for form in offered
+        if form.encoder in device.type.encoders and (form is not CommandsForm or device.type.commands)
+    ]

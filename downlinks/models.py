@@ -91,7 +91,8 @@ class Downlink(models.Model):
     ``due_at``, of the head only: when the sweeper looks at it. Pending: its ring must have been heard by then.
     Executing: the sending worker's lease or the wait before the next try, then the deadline.
     ``accepted_at``: the network has it, or the device fetched it. ``sent_at`` (on air, or handed over) and
-    ``acknowledged_at`` are different facts. ``payload``: bytes (LoRa) or a SenML pack in JSON.
+    ``acknowledged_at`` are different facts. ``payload``: bytes (LoRa) or a SenML pack in JSON; ``label``: what it
+    says, where it was made of a command or desired value.
     """
 
     pk = models.CompositePrimaryKey("device_id", "number")
@@ -101,6 +102,7 @@ class Downlink(models.Model):
     state = models.CharField(_("status"), max_length=9, choices=State.choices, default=State.PENDING)
     head = models.BooleanField(_("head of the queue"), default=False)
     encoder = models.CharField(_("form"), max_length=10, choices=Encoder.choices)
+    label = models.CharField(_("in words"), max_length=200, blank=True, default="", db_default="")
     fport = models.PositiveSmallIntegerField("FPort", null=True)
     payload = models.BinaryField(_("payload"), default=b"")
     confirmed = models.BooleanField(_("confirmed"), default=False)

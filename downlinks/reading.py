@@ -13,7 +13,7 @@ from .models import Cause, Downlink, State
 
 PAGE: Final = 20
 COLUMNS: Final = (
-    "number", "state", "fport", "payload", "confirmed", "requested_at", "requested_by__email", "source",
+    "number", "state", "label", "fport", "payload", "confirmed", "requested_at", "requested_by__email", "source",
     "executing_at", "accepted_at", "sent_at", "acknowledged_at", "finished_at", "attempts", "cause", "reason",
 )  # fmt: skip
 

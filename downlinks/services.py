@@ -40,6 +40,7 @@ def request(
     fport: int | None = None,
     payload: bytes = b"",
     confirmed: bool = False,
+    label: str = "",
     actor: User | None,
     source: str = Source.PAGE,
     token: uuid.UUID | None = None,
@@ -55,6 +56,7 @@ def request(
         fport=fport,
         payload=payload,
         confirmed=confirmed,
+        label=label,
         actor=actor,
         source=source,
         token=token,
@@ -73,6 +75,7 @@ def request_many(
     fport: int | None = None,
     payload: bytes = b"",
     confirmed: bool = False,
+    label: str = "",
     actor: User | None,
     source: str = Source.PAGE,
     token: uuid.UUID | None = None,
@@ -82,6 +85,7 @@ def request_many(
     for one.
 
     ``payload``: the bytes to send (LoRa), or a SenML list in JSON (M2M, Internet), which is kept with its base name.
+    ``label``: what it says in words, of a command or desired value.
     ``token`` names the request: the same token with the same content again gives the instructions that it made
     first, however often and at once it comes.
     """
@@ -124,6 +128,7 @@ def request_many(
             fport=fport,
             payload=payloads[device.pk],
             confirmed=confirmed,
+            label=label[:200],
             source=source,
             requested_by=actor,
             requested_at=now,
@@ -196,6 +201,7 @@ def _summary(downlink: Downlink) -> dict[str, Any]:
     lora = downlink.fport is not None
     content = downlink.payload.hex().upper() if lora else bytes(downlink.payload).decode()
     facts = {"number": downlink.number, "encoder": str(downlink.encoder), "payload": content[:1000]}
+    facts |= {"label": downlink.label} if downlink.label else {}
     return facts | ({"fport": downlink.fport, "confirmed": downlink.confirmed} if lora else {})
 
 

@@ -20,14 +20,15 @@ from devices.views import detail
 
 from . import reading, services
 from .errors import InstructionRefused
-from .forms import InstructionForm, forms_for
+from .forms import CommandsForm, InstructionForm, forms_for
 
 TEMPLATE = "downlinks/send.html"
 
 
 @device_view("GET", "POST")
 def send(request: PersonRequest, device: Device) -> HttpResponse:
-    """The tab; a POST asks for an instruction in the form that ``encoder`` names."""
+    """The tab; a POST asks for an instruction in the form that ``encoder`` names. With ``show`` it tells what would be
+    sent, and asks for nothing."""
     if request.method != "POST":
         return _tab(request, device, [form(device=device) for form in _offered(request, device)])
     asked = request.POST.get("encoder", "")
@@ -37,6 +38,8 @@ def send(request: PersonRequest, device: Device) -> HttpResponse:
     if form is None:
         messages.warning(request, _("This device takes no such instruction."))
         return redirect("downlinks:send", device_id=device.pk)
+    if "show" in request.POST:
+        return _shown(request, device, forms, form)
     if not form.is_valid() or not _requested(request, device, form):
         return _tab(request, device, forms, status=422)
     text = _("The instruction is in the queue.")
@@ -71,6 +74,15 @@ def cancel(request: PersonRequest, device: Device) -> HttpResponse:
     return redirect("downlinks:send", device_id=device.pk)
 
 
+def _shown(request: PersonRequest, device: Device, forms: list[InstructionForm], form: InstructionForm) -> HttpResponse:
+    """The bytes of the chosen command, alone for htmx."""
+    shown = form.is_valid() and isinstance(form, CommandsForm)
+    if wants_partial(request):
+        context = {"form": form, "shown": shown, "problems": form.errors.values()}
+        return render(request, f"{TEMPLATE}#command-bytes", context)
+    return _tab(request, device, forms, shown=shown, status=200 if form.is_valid() else 422)
+
+
 def _requested(request: PersonRequest, device: Device, form: InstructionForm) -> bool:
     """Ask for what the form holds; False with the errors beside its fields where the service refuses."""
     try:
@@ -89,9 +101,11 @@ def _offered(request: PersonRequest, device: Device) -> list[type[InstructionFor
     return forms_for(device) if request.can_change and device.processing_status == Processing.ACTIVE else []
 
 
-def _tab(request: PersonRequest, device: Device, forms: list[InstructionForm], *, status: int = 200) -> HttpResponse:
+def _tab(
+    request: PersonRequest, device: Device, forms: list[InstructionForm], *, shown: object = False, status: int = 200
+) -> HttpResponse:
     context = detail.frame(device, request, active="send") | _listed(request, device)
-    context |= {"forms": forms, "takes_instructions": bool(forms_for(device))}
+    context |= {"forms": forms, "takes_instructions": bool(forms_for(device)), "shown": shown}
     return page(request, TEMPLATE, context, partial="send-tab", status=status)
 
 

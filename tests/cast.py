@@ -36,7 +36,11 @@ class Cast:
 def restore_migrated_data() -> None:
     """The rows that migrations make, again after a transactional test has emptied all tables."""
     if not Subscription.objects.exists():
-        for name in ("devices.migrations.0003_own_types", "lora.migrations.0003_simulated_network"):
+        for name in (
+            "devices.migrations.0003_own_types",
+            "devices.migrations.0012_managed_types",
+            "lora.migrations.0003_simulated_network",
+        ):
             import_module(name).make(apps, None)
 
 

@@ -46,6 +46,17 @@ def member(in_project: Project, role: Role, email: str = "") -> User:
 
 
 @scopes_disabled()
+def own_type(in_project: Project, name: str = "", **fields: Any) -> DeviceType:
+    """A LoRa type that the Project has made itself."""
+    number = next(_numbers)
+    facts = {"category": "own", "connectivity": "lora", "key_source": "customer"}
+    facts |= {"decoders": ["raw-lora"], "encoders": ["raw-lora"]}
+    return DeviceType.objects.create(
+        project=in_project, slug=f"own-{number}", name=name or f"Type {number}", **(facts | fields)
+    )
+
+
+@scopes_disabled()
 def flow(in_project: Project, name: str = "", **fields: Any) -> Flow:
     return create_flow(project=in_project, name=name or f"Flow {next(_numbers)}", actor=None, **fields)
 
@@ -76,10 +87,17 @@ def device(
 
 
 @scopes_disabled()
-def lora_device(in_project: Project, *, dev_eui: str = "", app_key: bytes = bytes(16), **fields: Any) -> Device:
+def lora_device(
+    in_project: Project,
+    type_slug: str = "own-lora-preset",
+    *,
+    dev_eui: str = "",
+    app_key: bytes = bytes(16),
+    **fields: Any,
+) -> Device:
     """A LoRa device with identity, connectivity Active unless said otherwise."""
     fields.setdefault("connection", Connection.ACTIVE)
-    made = device(in_project, "own-lora-preset", **fields)
+    made = device(in_project, type_slug, **fields)
     with transaction.atomic():
         save_identity(made, dev_eui or f"{next(_numbers):016X}", "70B3D57ED0000001", app_key)
     return made

@@ -49,6 +49,7 @@ class Stage:
         self.case = CodecCase.objects.create(
             codec=self.codec, name="Case", function="decodeUplink", given={"bytes": "00", "fPort": 1}, expected={}
         )
+        self.type = factories.own_type(cast.project)
 
     def url(self, route: str) -> str:
         device = next((found for app, found in self.kinds.items() if f"/{app}/" in f"/{route}/"), self.device)
@@ -58,6 +59,7 @@ class Stage:
             "job_id": self.job.pk,
             "action": "activate",
             "view_id": self.view.pk,
+            "device_type_id": self.type.pk,
             "upload_id": self.upload.pk,
             "codec_id": self.codec.pk,
             "case_id": self.case.pk,

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models.functions import Upper
+from django.db.models.functions import Lower, Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_scopes import ScopedManager
@@ -54,6 +54,7 @@ class DeviceType(models.Model):
 
     codec: reads the payloads before any of ``decoders``, slugs of ``codec.decoders``, preferred first. encoders: values
     of :class:`Encoder`. measurements: ``{"name", "unit"}`` to expect. commands, controls: see ``devices.controls``.
+    ``project``: whose own type it is (T5); None: the portal's. ``version`` grows with each change.
     """
 
     slug = models.SlugField(_("slug"), unique=True, max_length=80)
@@ -83,6 +84,7 @@ class DeviceType(models.Model):
         blank=True,
         help_text=_("Seconds; empty: the connectivity's own."),
     )
+    version = models.PositiveIntegerField(_("version"), default=1, db_default=1, editable=False)
 
     objects = DeviceTypeQuerySet.as_manager()
 
@@ -90,6 +92,14 @@ class DeviceType(models.Model):
         verbose_name = _("device type")
         verbose_name_plural = _("device types")
         ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                "project",
+                Lower("name"),
+                name="device_type_name_once_per_project",
+                violation_error_message=_("This Project has a device type of this name already."),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

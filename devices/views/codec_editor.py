@@ -280,7 +280,7 @@ def _context(request: PersonRequest, codec: Codec, desk: Desk) -> dict[str, Any]
     found = Paginator(codec.versions.select_related("created_by"), VERSIONS).get_page(request.GET.get("page"))
     newest = codec.versions.order_by("-number")[0]
     return {
-        "nav": "codecs",
+        "nav": "types",
         "codec": codec,
         "desk": desk,
         "form": desk.trial_form,

@@ -36,7 +36,7 @@ def codec_list(request: PersonRequest) -> HttpResponse:
         changed_at=Subquery(newest.values("created_at")[:1]),
     )
     context = {
-        "nav": "codecs",
+        "nav": "types",
         "found": Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page")),
         "may_add": request.person.may_somewhere(Role.ADMINISTRATOR),
         "several": len(request.person.projects) > 1,
@@ -57,7 +57,7 @@ def add(request: PersonRequest) -> HttpResponse:
         else:
             messages.success(request, _("The codec is made. It begins with an example; nothing uses it yet."))
             return redirect("devices:codec", codec_id=codec.pk)
-    context = {"nav": "codecs", "form": form}
+    context = {"nav": "types", "form": form}
     return page(request, "devices/codec_add.html", context, status=422 if form.errors else 200)
 
 
@@ -75,7 +75,7 @@ def edit(request: PersonRequest, codec: Codec) -> HttpResponse:
         else:
             messages.success(request, _("The codec is saved."))
             return redirect("devices:codec", codec_id=codec.pk)
-    context = {"nav": "codecs", "codec": codec, "form": form}
+    context = {"nav": "types", "codec": codec, "form": form}
     return page(request, "devices/codec_edit.html", context, status=422 if form.errors else 200)
 
 
@@ -92,7 +92,7 @@ def delete(request: PersonRequest, codec: Codec) -> HttpResponse:
             messages.success(request, _("The codec %(name)s is deleted.") % {"name": codec.name})
             return redirect("devices:codecs")
     context = {
-        "nav": "codecs",
+        "nav": "types",
         "codec": codec,
         "refused": refused,
         "types": codec_work.types_with(codec),
@@ -111,7 +111,7 @@ def difference(request: PersonRequest, codec: Codec) -> HttpResponse:
     before = _number(request.GET.get("from"), numbers) or (older or [after])[0]
     chosen = {row.number: row for row in codec.versions.select_related("created_by").filter(number__in=[before, after])}
     context = {
-        "nav": "codecs",
+        "nav": "types",
         "codec": codec,
         "numbers": numbers,
         "before": chosen[before],
@@ -141,7 +141,7 @@ def add_case(request: PersonRequest, codec: Codec) -> HttpResponse:
         else:
             messages.success(request, _("The test case is kept."))
             return redirect("devices:codec", codec_id=codec.pk)
-    context = {"nav": "codecs", "codec": codec, "case": None, "form": form}
+    context = {"nav": "types", "codec": codec, "case": None, "form": form}
     return page(request, "devices/codec_case.html", context, status=422 if form.errors else 200)
 
 
@@ -168,7 +168,7 @@ def case(request: PersonRequest, codec: Codec, case_id: int) -> HttpResponse:
         else:
             messages.success(request, _("The test case is kept."))
             return redirect("devices:codec", codec_id=codec.pk)
-    context: dict[str, Any] = {"nav": "codecs", "codec": codec, "case": found, "form": form}
+    context: dict[str, Any] = {"nav": "types", "codec": codec, "case": found, "form": form}
     return page(request, "devices/codec_case.html", context, status=422 if form.errors else 200)
 
 

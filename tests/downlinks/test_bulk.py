@@ -119,6 +119,68 @@ def test_form_says_where_no_device_takes_instructions(cast: Cast, device: Device
     assert asked.non_field_errors() == ["None of these devices takes instructions."]
 
 
+# --- commands, of devices of one type ---
+
+MODE = {
+    "name": "mode",
+    "label": "Mode",
+    "choices": [{"label": "Normal", "value": 0}, {"label": "Lost", "value": 1}],
+    "way": {"by": "bytes", "fport": 11, "template": "01{value:u8}", "confirmed": True},
+}
+LOST = {"encoder": "commands", "label": "Mode: Lost", "payload": "0101", "fport": 11, "confirmed": True}
+
+
+def commanded(cast: Cast, number: int = 2, **fields: Any) -> list[Device]:
+    kind = factories.own_type(cast.project, encoders=["raw-lora", "commands"], commands=[MODE], **fields)
+    flow = factories.flow(cast.project)
+    return [factories.lora_device(cast.project, kind.slug, in_flow=flow) for _ in range(number)]
+
+
+def test_devices_of_one_type_are_offered_its_commands(cast: Cast, network: RecordedNetwork) -> None:
+    devices = commanded(cast)
+    asked = form(cast, encoder="commands", command="0:1")
+    assert list(asked.fields) == ["encoder", "command", "fport", "payload", "acknowledged"]
+    assert asked.is_valid(), asked.errors
+    assert asked.parameters() == LOST | {"type": devices[0].type_id}
+    assert INSTRUCTION.summary(asked.parameters()) == "Mode: Lost: FPort 11, 01 01, confirmed"
+    assert set(form(cast, encoder="commands", command="0:7").errors) == {"command"}
+
+
+def test_devices_of_several_types_are_not(cast: Cast, network: RecordedNetwork, device: Device) -> None:
+    commanded(cast)
+    assert "command" not in form(cast).fields
+
+
+def test_managed_devices_of_one_type_take_commands_alone(cast: Cast, network: RecordedNetwork) -> None:
+    devices = commanded(cast, category=Category.MANAGED)
+    assert list(form(cast).fields) == ["command"]
+    commanded(cast, category=Category.MANAGED)
+    asked = form(cast, command="0:1")
+    assert asked.non_field_errors() == ["Choose devices of one type to send its commands."]
+    assert len(devices) == 2
+
+
+def test_command_that_the_type_cannot_make_is_refused_for_all(cast: Cast, network: RecordedNetwork) -> None:
+    devices = commanded(cast)
+    DeviceType.objects.filter(pk=devices[0].type_id).update(commands=[MODE | {"way": {"by": "codec"}}])
+    asked = form(cast, encoder="commands", command="0:1")
+    assert "no version in use" in str(asked.errors["command"])
+
+
+def test_command_reaches_the_devices_of_the_type_and_no_other(
+    cast: Cast, network: RecordedNetwork, device: Device
+) -> None:
+    devices = commanded(cast)
+    parameters = LOST | {"type": devices[0].type_id}
+    first = INSTRUCTION.refusals(Asked(parameters, None))[0]
+    assert list(Device.objects.filter(first.condition)) == [device]
+    assert str(first.reason) == "It is of another device type."
+    assert apply([each.pk for each in devices], parameters) == {}
+    assert {(row.fport, bytes(row.payload), row.label, row.encoder) for row in Downlink.objects.all()} == {
+        (11, b"\x01\x01", "Mode: Lost", "commands")
+    }
+
+
 # --- whom it leaves alone ---
 
 

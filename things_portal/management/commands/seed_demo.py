@@ -54,6 +54,7 @@ class Lora:
     minutes: int
     description: str = ""
     faults: tuple[str, ...] = ()
+    type: str = "own-lora-preset"
 
 
 GREENHOUSES, HARBOUR = "Westland Greenhouses", "Harbour Logistics"
@@ -78,12 +79,14 @@ LORA = {
         Lora("Loading door 1", "Doors and vents", "door", 30),
         Lora("Roof vent 4", "Doors and vents", "door", 30, "Battery contact is loose.", ("power_cycle",)),
         Lora("Roof vent 5", "", "door", 30, "New: the keys were typed over by hand.", ("wrong_app_key",)),
+        Lora("Office air", "Climate", "climate", 15, "Bought with the portal.", type="kpn-conditionsensor-co2"),
     ],
     HARBOUR: [
         Lora("Trailer 0417", "Yard", "tracker", 10),
         Lora("Trailer 0532", "Yard", "tracker", 10),
         Lora("Parking place A1", "Yard", "parking", 20),
         Lora("Parking place A2", "Yard", "parking", 20),
+        Lora("Pallet tag 07", "Yard", "tracker", 30, "Bought with the portal.", type="kpn-locationtag-ii-v2"),
     ],
 }
 
@@ -148,6 +151,7 @@ class Command(BaseCommand):
             name=name,
             description=description,
             actor=self.operator,
+            by_support=True,
         )
         if flow is not None:
             services.link_flow(device=device, flow=flow, actor=self.operator)
@@ -158,7 +162,7 @@ class Command(BaseCommand):
         network.run(device.pk)
 
     def lora_device(self, project: Project, entry: Lora, index: int, flow: Flow | None) -> None:
-        device = self.add(project, "own-lora-preset", entry.name, flow, entry.description)
+        device = self.add(project, entry.type, entry.name, flow, entry.description)
         dev_eui = f"0059AC00{project.pk:04X}{0x1000 + index:04X}"
         save_identity(device, dev_eui, "70B3D57ED0001234", settings.SECRET_KEY.encode()[:8] + dev_eui.encode()[-8:])
         self.register(device)
