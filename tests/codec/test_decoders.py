@@ -85,7 +85,7 @@ def test_decode_none_can_gives_the_reason_of_the_first() -> None:
 def test_decode_unknown_slug_is_the_callers_mistake() -> None:
     with pytest.raises(KeyError):
         decode(["geolocation"], MESSAGE)
-    assert decoders.LABELS.keys() == decoders.DECODERS.keys() | {"geolocation"}
+    assert decoders.LABELS.keys() == decoders.DECODERS.keys() | {"codec", "geolocation"}
 
 
 @dataclass(frozen=True)
