@@ -298,6 +298,41 @@ class ValueColumnAdmin(LookedAt, admin.ModelAdmin[ValueColumn]):
     ordering = ("-used_at",)
 
 
+@admin.register(Codec)
+class CodecAdmin(LookedAt, admin.ModelAdmin[Codec]):
+    """Codecs are written on their pages, where test cases stand before what is put to use."""
+
+    list_display = ("name", "project", "in_use", "created_at")
+    search_fields = ("name", "description", "project__name")
+    list_select_related = ("project", "in_use")
+
+
+@admin.register(CodecVersion)
+class CodecVersionAdmin(LookedAt, admin.ModelAdmin[CodecVersion]):
+    list_display = ("codec", "number", "note", "created_by", "created_at", "stopped_at")
+    list_filter = (("stopped_at", admin.EmptyFieldListFilter),)
+    search_fields = ("codec__name", "note", "created_by__email")
+    list_select_related = ("codec", "created_by")
+    ordering = ("-pk",)
+
+
+@admin.register(CodecCase)
+class CodecCaseAdmin(LookedAt, admin.ModelAdmin[CodecCase]):
+    list_display = ("name", "codec", "function")
+    list_filter = ("function",)
+    search_fields = ("name", "codec__name")
+    list_select_related = ("codec",)
+
+
+@admin.register(CodecProblem)
+class CodecProblemAdmin(LookedAt, admin.ModelAdmin[CodecProblem]):
+    list_display = ("device_id", "version_id", "error", "text", "at")
+    list_filter = ("error",)
+    search_fields = ("=device_id", "=version_id", "text")
+    ordering = ("device_id",)
+    show_full_result_count = False
+
+
 @admin.register(ImportFile)
 class ImportFileAdmin(LookedAt, admin.ModelAdmin[ImportFile]):
     """Files of devices; their rows have keys in them and are not shown."""
