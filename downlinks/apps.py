@@ -7,10 +7,11 @@ class DownlinksConfig(AppConfig):
     verbose_name = _("Instructions")
 
     def ready(self) -> None:
-        from devices import bulk, tabs
+        from devices import bulk, deletion, tabs
 
         from . import bulk as actions
-        from . import tab
+        from . import queue, tab
 
         tabs.register(tab.TAB)
         bulk.register(actions.INSTRUCTION)
+        deletion.register(queue.forget)

@@ -12,7 +12,7 @@ from codec import senml
 from devices import connectivity
 from devices.models import ConnectivityKind, Device, Encoder
 
-from .errors import InstructionRefused
+from .errors import InstructionRefused, NotNow
 
 # FPort 0 carries MAC commands, 224 and up are reserved (LoRaWAN 1.0.4, section 4.3.2).
 FPORTS: Final = range(1, 224)
@@ -62,7 +62,7 @@ def encoded(
             raise InstructionRefused(_("FPort and confirmation belong to LoRa."), "fport")
         name = base_name(device)
         if not name:
-            raise InstructionRefused(_("The device has no network info yet, so SenML has no base name."))
+            raise NotNow(_("The device has no network info yet, so SenML has no base name."))
         return packed(payload, name)
     if encoder == Encoder.RAW_SENML:
         raise InstructionRefused(_("SenML cannot be sent to a LoRa device."))
@@ -77,7 +77,8 @@ def check_lora(fport: int | None, payload: bytes, room: int) -> None:
     if not payload:
         raise InstructionRefused(_("There is nothing to send."), "payload")
     if len(payload) > room:
-        raise InstructionRefused(
+        refusal = NotNow if len(payload) <= LARGEST_LORA else InstructionRefused
+        raise refusal(
             _("The payload has %(size)d bytes; at the device's present data rate at most %(room)d fit.")
             % {"size": len(payload), "room": room},
             "payload",

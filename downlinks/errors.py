@@ -13,3 +13,7 @@ class InstructionRefused(DeviceError):
     def __init__(self, message: StrOrPromise, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class NotNow(InstructionRefused):
+    """The device cannot take it now; the same instruction may be accepted later."""

@@ -51,7 +51,7 @@ FROM (
 ) AS a
 WHERE d.device_id = %(device_id)s AND d.head AND d.accepted_at IS NULL
     AND (d.state = 'pending' OR d.state = 'executing' AND d.due_at <= %(now)s AND d.deadline > %(now)s)
-RETURNING d.number, d.correlation_id, d.encoder, d.payload, d.fport, d.confirmed, d.attempts"""
+RETURNING d.number, d.attempts, d.source, d.correlation_id, d.encoder, d.payload, d.fport, d.confirmed"""
 
 # Not for LoRa: its instructions have an FPort and go through their network.
 HAND_OVER: Final = """
@@ -67,7 +67,7 @@ FROM (
 ) AS a
 WHERE d.device_id = %(device_id)s AND d.head AND d.fport IS NULL
     AND (d.state = 'pending' OR d.state = 'executing' AND d.deadline > %(now)s)
-RETURNING d.number, d.correlation_id, d.encoder, d.payload, d.fport, d.confirmed, d.attempts"""
+RETURNING d.number, d.attempts, d.source, d.correlation_id, d.encoder, d.payload, d.fport, d.confirmed"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Taken:
 
     number: int
     attempts: int
+    source: str
     instruction: Instruction
 
 
@@ -87,10 +88,11 @@ def take(statement: str, device_id: int, now: datetime) -> Taken | None:
     if row is None:
         return None
     live.changed(device_id, "downlinks")
-    number, correlation_id, encoder, payload, fport, confirmed, attempts = row
+    number, attempts, source, correlation_id, encoder, payload, fport, confirmed = row
     return Taken(
         number,
         attempts,
+        source,
         Instruction(correlation_id=UUID(str(correlation_id)), encoder=encoder, payload=bytes(payload), fport=fport,
                     confirmed=confirmed),
     )  # fmt: skip
@@ -121,9 +123,8 @@ def _send(device: Device, taken: Taken, now: datetime | None) -> None:
     try:
         accepted = connectivity.of(device).send(device, taken.instruction)
     except NetworkRefused as error:
-        queue.finish(
-            device.pk, taken.number, Event.REFUSED, now or timezone.now(), cause="refused", reason=str(error)[:300]
-        )
+        facts = {"cause": "refused", "reason": str(error)[:300]}
+        queue.finish(device.pk, taken.number, Event.REFUSED, now or timezone.now(), source=taken.source, **facts)
     except NetworkUnavailable as error:
         _later(rows, taken, str(error), now or timezone.now())
     except SoftTimeLimitExceeded:
@@ -182,4 +183,6 @@ def time_out(device_id: int, number: int, now: datetime) -> bool:
         cause = Cause.NO_ACK
     else:
         cause = Cause.NOT_ON_AIR if row.accepted_at else Cause.NOT_TAKEN
-    return queue.finish(device_id, number, Event.TIMED_OUT, now, cause=cause, reason=str(cause.label))
+    return queue.finish(
+        device_id, number, Event.TIMED_OUT, now, source=row.source, cause=cause, reason=str(cause.label)
+    )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.db import transaction
+
 from devices.connectivity import Instruction
 
 from . import queue
@@ -20,8 +22,12 @@ def hand_over(device_id: int, now: datetime) -> Instruction | None:
 
     One statement takes it, whether a worker has claimed it already or not. It counts as on air from now.
     """
-    taken = take(HAND_OVER, device_id, now)
-    return taken.instruction if taken else None
+    with transaction.atomic():
+        taken = take(HAND_OVER, device_id, now)
+        if taken is None:
+            return None
+        queue.tell(device_id, taken.number, taken.source)
+    return taken.instruction
 
 
 def device_answered(device_id: int, at: datetime) -> bool:
@@ -30,9 +36,6 @@ def device_answered(device_id: int, at: datetime) -> bool:
     The public protocol has no acknowledgement. Our reading: a device that sends again after it was answered
     lives and has had the answer; one that has not had it repeats its message, which is not a new one.
     """
-    number = (
-        Downlink.objects.filter(device_id=device_id, head=True, state=State.EXECUTING, fport=None, sent_at__lt=at)
-        .values_list("number", flat=True)
-        .first()
-    )
-    return number is not None and queue.finish(device_id, number, Event.ANSWERED, at)
+    heads = Downlink.objects.filter(device_id=device_id, head=True, state=State.EXECUTING, fport=None, sent_at__lt=at)
+    head = heads.values("number", "source").first()
+    return head is not None and queue.finish(device_id, head["number"], Event.ANSWERED, at, source=head["source"])

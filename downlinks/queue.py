@@ -7,7 +7,7 @@ Claiming needs no lock: it changes the head only, in one conditional statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -17,10 +17,13 @@ from django.db.models import F
 from common import doorbell
 from devices import live
 
-from .models import MOVES, Downlink, Event, State
+from .models import MOVES, Downlink, Event, Source, State
 
 # A head whose ring was not heard after this long is rung again by the sweeper.
 GRACE: Final = timedelta(seconds=3)
+# Told that an instruction which carries a desired value has moved to an end, or what is new of it on air (handed over,
+# sent, acknowledged): device id and number, in the same transaction, after the rows of this app were written.
+on_desired: list[Callable[[int, int], None]] = []
 
 
 def lock(*device_ids: int) -> None:
@@ -63,9 +66,22 @@ def promote(device_id: int, now: datetime) -> None:
         ring(device_id)
 
 
-def finish(device_id: int, number: int, event: Event, now: datetime, **facts: Any) -> bool:
-    """Move to the final state that the event leads to, write the facts, and let the next one go first, in one
-    transaction. False where the instruction was not in a state that the event starts from."""
+def tell(device_id: int, number: int, source: str) -> None:
+    """Instructions of another source than a desired value cost nothing here: nobody is asked about them."""
+    if source == Source.DESIRED:
+        for hear in on_desired:
+            hear(device_id, number)
+
+
+def forget(device_id: int) -> None:
+    """Remove the instructions of a device that is being removed. They go before what hangs on them: whoever is told of
+    an instruction holds its row."""
+    Downlink.objects.filter(device_id=device_id).delete()
+
+
+def finish(device_id: int, number: int, event: Event, now: datetime, *, source: str, **facts: Any) -> bool:
+    """Move to the final state that the event leads to, write the facts, let the next one go first, and tell of it, in
+    one transaction. False where the instruction was not in a state that the event starts from."""
     (before, after), *_others = MOVES[event].items()
     with transaction.atomic():
         lock(device_id)
@@ -74,19 +90,22 @@ def finish(device_id: int, number: int, event: Event, now: datetime, **facts: An
             return False
         if not Downlink.objects.filter(device_id=device_id, head=True).exists():
             promote(device_id, now)
+        tell(device_id, number, source)
         live.changed(device_id, "downlinks")
     return True
 
 
-def note(device_id: int, number: int, fact: str, **facts: Any) -> bool:
+def note(device_id: int, number: int, fact: str, *, source: str = "", **facts: Any) -> bool:
     """Keep facts of an instruction that executes or is finished, where ``fact`` is not known yet; no state changes.
 
-    One that executes is from then on the network's: it is looked at again at its deadline.
+    One that executes is from then on the network's: it is looked at again at its deadline. With ``source``, call it in
+    a transaction: it is told of.
     """
     rows = Downlink.objects.filter(device_id=device_id, number=number, **{fact: None})
     noted = rows.filter(state=State.EXECUTING).update(due_at=F("deadline"), **facts) or rows.filter(
         state__in=[State.DELIVERED, State.FAILED]
     ).update(**facts)
     if noted:
+        tell(device_id, number, source)
         live.changed(device_id, "downlinks")
     return bool(noted)

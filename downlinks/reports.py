@@ -42,9 +42,10 @@ def on_sent(
         if not delivered:
             return _failed(row, Event.NOT_SENT, cause, reason or _("No gateway could send it."), now)
         facts = {"sent_at": at, "accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
-        if not row.confirmed and queue.finish(device_id, row.number, Event.SENT, now or timezone.now(), **facts):
+        ended = now or timezone.now()
+        if not row.confirmed and queue.finish(device_id, row.number, Event.SENT, ended, source=row.source, **facts):
             return True
-        return queue.note(device_id, row.number, "sent_at", **_lasting(facts, row))
+        return queue.note(device_id, row.number, "sent_at", source=row.source, **_lasting(facts, row))
 
 
 def on_acknowledged(device_id: int, correlation_id: str, at: datetime, *, now: datetime | None = None) -> bool:
@@ -57,9 +58,10 @@ def on_acknowledged(device_id: int, correlation_id: str, at: datetime, *, now: d
         if row is None:
             return False
         facts = {"acknowledged_at": at, "accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
-        if queue.finish(device_id, row.number, Event.ACKNOWLEDGED, now or timezone.now(), **facts):
+        ended = now or timezone.now()
+        if queue.finish(device_id, row.number, Event.ACKNOWLEDGED, ended, source=row.source, **facts):
             return True
-        return queue.note(device_id, row.number, "acknowledged_at", **_lasting(facts, row))
+        return queue.note(device_id, row.number, "acknowledged_at", source=row.source, **_lasting(facts, row))
 
 
 def on_failed(
@@ -94,7 +96,8 @@ def _named(device_id: int, correlation_id: str) -> Downlink | None:
 
 
 def _failed(row: Downlink, event: Event, cause: str, reason: str, now: datetime | None) -> bool:
-    return queue.finish(row.device_id, row.number, event, now or timezone.now(), cause=cause[:40], reason=reason[:300])
+    facts = {"cause": cause[:40], "reason": reason[:300]}
+    return queue.finish(row.device_id, row.number, event, now or timezone.now(), source=row.source, **facts)
 
 
 def _lasting(facts: dict[str, Any], row: Downlink) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from devices.capabilities import Capability, NotAllowedForType, require
 from devices.models import Device, Encoder, Processing
 
 from . import encoding, queue
-from .errors import InstructionRefused
+from .errors import InstructionRefused, NotNow
 from .models import Downlink, Event, Source, State
 
 
@@ -154,9 +154,14 @@ def _put(new: Sequence[Downlink], actor: User | None) -> None:
 
 
 @transaction.atomic
-def cancel(*, device: Device, number: int, actor: User | None, now: datetime | None = None) -> None:
-    """Take a pending instruction out of the queue. Raises StateConflict where it is executing or finished."""
-    if not queue.finish(device.pk, number, Event.CANCEL, now or timezone.now()):
+def cancel(*, device: Device, number: int, actor: User | None, now: datetime | None = None, told: bool = True) -> None:
+    """Take a pending instruction out of the queue. Raises StateConflict where it is executing or finished.
+
+    ``told`` False: whoever wanted the desired value withdraws it, and is not told of it (``queue.on_desired``).
+    """
+    held = Downlink.objects.filter(device=device, number=number) if told else Downlink.objects.none()
+    source = held.values_list("source", flat=True).first() or ""
+    if not queue.finish(device.pk, number, Event.CANCEL, now or timezone.now(), source=source):
         raise StateConflict("not pending")
     _record(
         device,
@@ -176,9 +181,9 @@ def _processing_statuses(devices: Iterable[Device]) -> dict[int, str]:
 
 def _require_processing(status: str | None) -> None:
     if status == Processing.DEACTIVATED:
-        raise InstructionRefused(_("The device is deactivated: nothing is sent to it."))
+        raise NotNow(_("The device is deactivated: nothing is sent to it."))
     if status != Processing.ACTIVE:
-        raise InstructionRefused(_("Link the device to a Flow first: instructions need one."))
+        raise NotNow(_("Link the device to a Flow first: instructions need one."))
 
 
 def _correlation_id(device_id: int, token: uuid.UUID | None, content: str) -> uuid.UUID:

@@ -117,6 +117,7 @@ SWEEP_SECONDS = env.number("THINGS_SWEEP_SECONDS", 5)
 CELERY_BEAT_SCHEDULE = {
     "registrations that died": {"task": "devices.tasks.sweep_network_tasks", "schedule": SWEEP_SECONDS},
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
+    "desired values that are due": {"task": "twin.tasks.sweep_desired", "schedule": SWEEP_SECONDS},
     "jobs that died": {"task": "devices.tasks.sweep_jobs", "schedule": SWEEP_SECONDS},
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
     "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},

@@ -8,11 +8,13 @@ class TwinConfig(AppConfig):
 
     def ready(self) -> None:
         from devices import bulk, deletion, tabs, values
+        from downlinks import queue
 
         from . import bulk as actions
-        from . import columns, services, tab
+        from . import columns, services, sync, tab
 
         tabs.register(tab.TAB)
         bulk.register(actions.METADATA)
         values.provide(columns.PROVIDER)
         deletion.register(services.remove, early=True)
+        queue.on_desired.append(sync.follow)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
+
+if TYPE_CHECKING:
+    from .models import DesiredValue
 
 
 class TwinRefused(Exception):
@@ -29,4 +32,14 @@ class ChangedMeanwhile(TwinRefused):
 
     def __init__(self, held: dict[str, Any] | None) -> None:
         super().__init__(_("Somebody else has changed this property meanwhile."))
+        self.held = held
+
+
+class DesiredChanged(TwinRefused):
+    """Another request was first. ``name``: the desired value's; ``held``: what stands there now, None where it was
+    removed."""
+
+    def __init__(self, name: str, held: DesiredValue | None) -> None:
+        super().__init__(_("Somebody else has asked for another value meanwhile."))
+        self.name = name
         self.held = held

@@ -26,7 +26,7 @@ from devices import capabilities, live
 from devices.capabilities import ALLOWED, Capability, NotAllowedForType
 from devices.models import Device
 
-from . import columns, content
+from . import columns, content, sync
 from .errors import ChangedMeanwhile, TwinFull
 from .models import Twin
 
@@ -53,22 +53,6 @@ WHERE EXISTS (
             AND (new.value ->> 't')::float8 >= (twin.reported -> new.key ->> 't')::float8
 )
 RETURNING device_id, desired <> '{}'
-"""
-
-# Equal as JSON: 21 and 21.0 are, 1 and true are not, arrays as a whole.
-COUNT_OUT_OF_SYNC = """
-WITH held AS (
-    SELECT device_id FROM devices_devicestate WHERE device_id = ANY(%(devices)s) ORDER BY device_id FOR NO KEY UPDATE
-), counted AS (
-    SELECT device_id, (
-        SELECT count(*) FROM jsonb_each(desired) AS wanted
-        WHERE reported -> wanted.key -> 'v' IS DISTINCT FROM wanted.value -> 'v'
-    ) AS number
-    FROM twin_twin JOIN held USING (device_id)
-)
-UPDATE devices_devicestate AS state SET out_of_sync = counted.number
-FROM counted
-WHERE state.device_id = counted.device_id AND state.out_of_sync <> counted.number
 """
 
 # Twins that are not there yet, so that their rows can be held.
@@ -136,8 +120,9 @@ def newest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Any]]:
 def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -> set[int]:
     """Merge the measurements of the devices into their twins; gives the devices whose twin changed.
 
-    One statement for the batch, one for the columns that people search, and one more where a changed twin has desired
-    values. Call it in a transaction. Doing it again changes nothing: a value of the same moment and content is none.
+    One statement for the batch, one for the columns that people search, and two or three more where a changed twin has
+    desired values. Call it in a transaction. Doing it again changes nothing: a value of the same moment and content is
+    none.
     """
     devices = sorted(device_id for device_id, measurements in batch.items() if measurements)
     if not devices:
@@ -146,16 +131,9 @@ def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -
     with connection.cursor() as cursor:
         cursor.execute(MERGE, {"now": now, "devices": devices, "values": values})
         changed = dict(cursor.fetchall())
-    _count_out_of_sync([device_id for device_id, has_desired in changed.items() if has_desired])
+    sync.hear([device_id for device_id, has_desired in changed.items() if has_desired])
     columns.follow(sorted(changed))
     return set(changed)
-
-
-def _count_out_of_sync(device_ids: Sequence[int]) -> None:
-    """Bring DeviceState up to date with twins whose rows this transaction holds."""
-    if device_ids:
-        with connection.cursor() as cursor:
-            cursor.execute(COUNT_OUT_OF_SYNC, {"devices": list(device_ids)})
 
 
 class Part(NamedTuple):
@@ -183,15 +161,23 @@ def set_metadata(
 def set_desired(
     device_ids: Iterable[int], changes: Mapping[str, Any], *, actor: User | None, now: datetime | None = None
 ) -> set[int]:
-    """Set and (None) remove desired values, JSON, of the devices; gives those whose twin changed. It sends nothing.
+    """Set and (None) remove desired values, JSON, of the devices; gives those whose twin changed. It sends nothing:
+    values of controls are asked for through :mod:`twin.loop`.
 
     The same value again is a new request with its own moment. Raises TwinRefused, TwinFull, NotAllowedForType.
     """
-    content.check_values(changes)
     with transaction.atomic():
-        changed = _change(DESIRED, device_ids, changes, actor, now or timezone.now())
-        _count_out_of_sync(sorted(changed))
+        changed = write_desired(device_ids, changes, actor=actor, now=now or timezone.now())
+        sync.count(sorted(changed))
     return changed
+
+
+def write_desired(
+    device_ids: Iterable[int], changes: Mapping[str, Any], *, actor: User | None, now: datetime
+) -> set[int]:
+    """:func:`set_desired` without the count, which the caller brings up to date before the transaction ends."""
+    content.check_values(changes)
+    return _change(DESIRED, device_ids, changes, actor, now)
 
 
 @transaction.atomic

@@ -318,8 +318,8 @@ def test_database_refuses_a_second_executing_and_a_second_head(device: Device) -
 def test_finish_twice_finishes_once(device: Device) -> None:
     downlink = ask(device)
     execution.run(device.pk, now=at(0))
-    assert queue.finish(device.pk, 1, Event.SENT, at(1))
-    assert not queue.finish(device.pk, 1, Event.GIVEN_UP, at(2), reason="later")
+    assert queue.finish(device.pk, 1, Event.SENT, at(1), source="page")
+    assert not queue.finish(device.pk, 1, Event.GIVEN_UP, at(2), source="page", reason="later")
     assert (again(downlink).state, again(downlink).reason) == ("delivered", "")
 
 

@@ -107,7 +107,7 @@ def test_late_report_does_not_count(device: Device) -> None:
     assert out_of_sync(device) == 1
 
 
-def test_batch_takes_a_third_statement_only_for_desired_values(cast: Cast) -> None:
+def test_batch_takes_more_statements_only_for_desired_values(cast: Cast) -> None:
     devices = [factories.device(cast.project) for _ in range(4)]
 
     def statements(time: float) -> int:
@@ -119,7 +119,7 @@ def test_batch_takes_a_third_statement_only_for_desired_values(cast: Cast) -> No
     assert statements(1.0) == 2
     put(devices[0], {"a": 3})
     put(devices[1], {"a": 4})
-    assert statements(3.0) == 3
+    assert statements(3.0) == 4
     assert [out_of_sync(one) for one in devices] == [0, 1, 0, 0]
 
 
