@@ -225,7 +225,7 @@ def clear_reported(*, device: Device, actor: User | None, now: datetime | None =
         device_id=device.pk,
         before={"values": row[0]},
     )
-    _count_out_of_sync([device.pk])
+    sync.count([device.pk])
     columns.follow([device.pk], removed=True)
     live.changed(device.pk, "twin")
     return int(row[0])
