@@ -226,10 +226,15 @@ def _identified(request: HttpRequest) -> PersonRequest:
         problem = Problem(HTTPStatus.UNAUTHORIZED, _("Sign in first."))
         problem.headers["WWW-Authenticate"] = 'Session realm="portal"'
         raise problem
-    reason = _Csrf(lambda _request: HttpResponse()).reason(request)
+    reason = _Csrf(_nothing).reason(request)
     if reason:
         raise Problem(HTTPStatus.FORBIDDEN, _("The CSRF token is missing or wrong: %(reason)s") % {"reason": reason})
     return cast("PersonRequest", request)
+
+
+def _nothing(request: HttpRequest) -> HttpResponse:
+    """The check below stands before no view."""
+    return HttpResponse()
 
 
 class _Csrf(CsrfViewMiddleware):
@@ -241,7 +246,7 @@ class _Csrf(CsrfViewMiddleware):
     def reason(self, request: HttpRequest) -> str:
         """Why the request is refused; "" where it is as it should be."""
         self.process_request(request)
-        return cast("str | None", self.process_view(request, None, (), {})) or ""
+        return cast("str | None", self.process_view(request, _nothing, (), {})) or ""
 
 
 def _require_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
