@@ -10,7 +10,7 @@ import pytest
 
 from codec.lorawan.frames import DataFrame, parse
 from codec.lorawan.mac import Direction, decode
-from lora.events import DownlinkSent, Event, JoinAccept, JoinRequest, Uplink
+from lora.events import DownlinkAcknowledged, DownlinkFailed, DownlinkSent, Event, JoinAccept, JoinRequest, Uplink
 from lora.networks.simulated.server import Heard, Server
 from lora.networks.simulated.world import EndDeviceConfig, Fault, World
 
@@ -88,6 +88,31 @@ def test_heavy_loss() -> None:
 
 def test_out_of_range_is_never_seen() -> None:
     assert events(Fault.OUT_OF_RANGE) == []
+
+
+def instructed(*faults: Fault) -> list[Event]:
+    """Five hours, in the second of which the network sends an interval of two minutes, confirmed."""
+    made = World(seed=11, now=START)
+    made.register(dev_eui=DEV, app_eui=APP, app_key=KEY)
+    place = (timedelta(minutes=10), "climate", 51.918, 4.474)
+    made.power_on(EndDeviceConfig(DEV, APP, KEY, *place, frozenset(faults)), at=START)
+    made.advance(START + DAY / 24)
+    made.enqueue(DEV, fport=10, payload=b"\x00\x02", confirmed=True, correlation_id="order")
+    return made.advance(START + 5 * DAY / 24)
+
+
+def test_deaf_device_takes_no_instruction_and_stays_in_the_network() -> None:
+    told = instructed(Fault.DEAF)
+    assert [event.cause for event in told if isinstance(event, DownlinkFailed)] == ["NO_ACK"]
+    assert kinds(told)[JoinAccept] == 0
+    assert kinds(told)[Uplink] < 40
+
+
+def test_disobedient_device_acknowledges_and_goes_on_as_before() -> None:
+    told = instructed(Fault.DISOBEDIENT)
+    assert kinds(told)[DownlinkAcknowledged] == 1
+    assert kinds(told)[Uplink] < 40
+    assert kinds(instructed())[Uplink] > 100
 
 
 @pytest.mark.parametrize("dev_eui", [f"0059AC00001733{number:02X}" for number in range(6)])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -26,6 +27,7 @@ from lora.events import (
     from_json,
     to_json,
 )
+from lora.networks.simulated.payloads import measure
 from lora.networks.simulated.world import (
     AlreadyRegistered,
     EndDeviceConfig,
@@ -307,6 +309,28 @@ def test_two_bytes_on_port_ten_set_the_interval() -> None:
     made.advance(START + 3 * HOUR)
     messages = [up for up in of(Uplink, made.advance(START + 5 * HOUR)) if up.fport == 1]
     assert 22 <= len(messages) <= 25
+
+
+@pytest.mark.parametrize("profile", ["climate", "tracker", "door", "parking"])
+def test_interval_that_was_set_is_reported_next_and_every_twelfth_time(profile: str) -> None:
+    made = world(config(profile=profile))
+    made.advance(START + HOUR)
+    made.enqueue(DEV, fport=10, payload=b"\x00\x05", confirmed=True, correlation_id="five minutes")
+    payloads = [up for up in of(Uplink, made.advance(START + 6 * HOUR)) if up.fport == 1]
+    told = [
+        [value for value in decode_lora(up.payload, up.at.timestamp()) if value.name == "interval"] for up in payloads
+    ]
+    values = [value for values in told for value in values]
+    assert {(value.value, value.unit) for value in values} == {(5, "min")}
+    assert len(payloads) // 12 <= len(values) <= len(payloads) // 12 + 3
+    assert payloads[next(index for index, values in enumerate(told) if values)].at < START + 2 * HOUR
+
+
+@pytest.mark.parametrize("room", [51, 36, 21])
+def test_interval_stands_first_in_what_fits(room: int) -> None:
+    payload = measure("climate", Random(1), at=0, count=1, latitude=52, longitude=4, room=room, interval=1440)
+    assert len(payload) <= room
+    assert decode_lora(payload, 0)[0].name == "interval"
 
 
 def test_registration() -> None:

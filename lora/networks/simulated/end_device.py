@@ -17,8 +17,8 @@ from codec.lorawan.mac import Direction, decode
 from . import payloads
 
 SECOND = 1_000_000
-# Two bytes on this port set the send interval in minutes.
-INTERVAL_PORT = 10
+# Two bytes on this port set the send interval in minutes. The next message says so, and then every so many.
+INTERVAL_PORT, INTERVAL_EVERY = 10, 12
 DATA_PORT = 1
 # A confirmed frame is sent this often at most until it is acknowledged (1.0.x, section 19).
 CONFIRMED_TRIALS = 8
@@ -37,6 +37,10 @@ class Fault(StrEnum):
     MAC_SILENT = "mac_silent"
     HEAVY_LOSS = "heavy_loss"
     OUT_OF_RANGE = "out_of_range"
+    # It hears its network, and no instruction.
+    DEAF = "deaf"
+    # It acknowledges instructions and does nothing of what they say.
+    DISOBEDIENT = "disobedient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class EndDevice:
     messages: int = 0
     since_join: int = 0
     interval_us: int = 0
+    owes_interval: bool = False
     next_message: int = 0
     jitter: float = 0.0
     last_frame: bytes = b""
@@ -222,7 +227,8 @@ class EndDevice:
         return self.last_frame
 
     def _measure(self, config: EndDeviceConfig, rng: Random, now: int, room: int) -> bytes:
-        return payloads.measure(
+        tells = self.interval_us > 0 and (self.owes_interval or self.messages % INTERVAL_EVERY == 0)
+        payload = payloads.measure(
             config.profile,
             rng,
             at=now / SECOND,
@@ -230,7 +236,11 @@ class EndDevice:
             latitude=config.latitude,
             longitude=config.longitude,
             room=room,
+            interval=self.interval_us // (60 * SECOND) if tells else None,
         )
+        # It stands first in what fits at all.
+        self.owes_interval &= not (tells and payload)
+        return payload
 
     def _plan_next(self, config: EndDeviceConfig, now: int) -> None:
         """Three more soon after the join, so that whoever installs the device sees it working; then regularly."""
@@ -287,6 +297,8 @@ class EndDevice:
             return False
         if not isinstance(frame, DataFrame) or frame.direction is not Direction.DOWNLINK or not self.joined:
             return False
+        if frame.fport and Fault.DEAF in config.faults:
+            return False
         fcnt = full_fcnt(self.fcnt_down, frame.fcnt16)
         if frame.dev_addr != self.dev_addr or fcnt is None or not frame.verify(self.nwk_skey, fcnt):
             return False
@@ -299,8 +311,10 @@ class EndDevice:
         clear = frame.decrypt(nwk_skey=self.nwk_skey, app_skey=self.app_skey, fcnt=fcnt)
         if Fault.MAC_SILENT not in config.faults:
             self._obey(config, clear if frame.fport == 0 else frame.fopts)
-        if frame.fport == INTERVAL_PORT and len(clear) == 2 and any(clear):
+        obeys = Fault.DISOBEDIENT not in config.faults
+        if obeys and frame.fport == INTERVAL_PORT and len(clear) == 2 and any(clear):
             self.interval_us = int.from_bytes(clear, "big") * 60 * SECOND
+            self.owes_interval = True
             self.next_message = now + self.interval_us
         return True
 

@@ -10,7 +10,7 @@ from random import Random
 
 import cbor2
 
-_INDEX, _VALUE, _BOOLEAN = 23, 2, 4
+_NAME, _UNIT, _INDEX, _VALUE, _BOOLEAN = 0, 1, 23, 2, 4
 _LATITUDE, _LONGITUDE, _TEMPERATURE, _HUMIDITY, _VELOCITY, _ILLUMINANCE = -22, -21, -24, -23, -8, -4
 _CO2, _BATTERY_LEVEL, _BATTERY_VOLTAGE, _READ_SWITCH, _PRESENCE, _COUNTER = 2, 5, 6, 12, 13, 14
 _DAY = 86_400.0
@@ -33,11 +33,21 @@ def battery_level(profile: str, count: int) -> int:
     return max(8, 100 - count // (400 if profile == "tracker" else 1500))
 
 
-def measure(profile: str, rng: Random, *, at: float, count: int, latitude: float, longitude: float, room: int) -> bytes:
+def measure(
+    profile: str,
+    rng: Random,
+    *,
+    at: float,
+    count: int,
+    latitude: float,
+    longitude: float,
+    room: int,
+    interval: int | None = None,
+) -> bytes:
     """The payload of message number ``count`` at ``at`` (Unix seconds): at most ``room`` bytes.
 
     Records that do not fit are left out, the last first; b"" where not even one fits. An unknown profile
-    measures as "climate" does.
+    measures as "climate" does. ``interval``: the minutes that the device reports as its setting, first of all.
     """
     daylight = math.sin((at / _DAY - 0.32) * 2 * math.pi)  # +1 about 14:00 UTC, -1 about 02:00
     voltage = _decimal(_BATTERY_VOLTAGE, 3.0 + 0.62 * battery_level(profile, count) / 100, 2)
@@ -63,6 +73,8 @@ def measure(profile: str, rng: Random, *, at: float, count: int, latitude: float
                 light = max(0, round(650 * daylight + rng.gauss(0, 25)))
                 records += [{_INDEX: _ILLUMINANCE, _VALUE: light}]
                 records += [{_INDEX: _CO2, _VALUE: round(560 + 160 * daylight + rng.gauss(0, 20))}]
+    if interval is not None:
+        records.insert(0, {_NAME: "interval", _UNIT: "min", _VALUE: interval})
     while records:
         payload = cbor2.dumps(records)
         if len(payload) <= room:
