@@ -117,8 +117,12 @@ def test_twin_has_its_parts_with_the_time_of_each_value(cast: Cast, device: Devi
     assert document["device"] == device.pk
     assert document["reported"]["temperature"] == {"value": 21.5, "unit": "m", "time": AT}
     assert document["desired"]["interval"] == {
-        **{"value": 15, "time": AT, "state": "queued"},
-        **{"attempts": 1, "instruction": 1, "finished": None},
+        "value": 15,
+        "time": AT,
+        "state": "queued",
+        "attempts": 1,
+        "instruction": 1,
+        "finished": None,
     }
     assert document["desired"]["note"] == {"value": {"a": 1}, "time": AT, "state": None}
     assert document["metadata"] == {"room": {"value": "12", "time": AT}}
@@ -371,8 +375,13 @@ def test_change_by_a_session_needs_the_csrf_header(cast: Cast, device: Device) -
 
 def test_managed_device_keeps_no_metadata_and_takes_desired_values(cast: Cast, device: Device) -> None:
     managed = DeviceType.objects.create(
-        **{"slug": "managed", "name": "Managed", "category": Category.MANAGED, "connectivity": "lora"},
-        **{"key_source": "customer", "controls": [INTERVAL], "encoders": ["commands"]},
+        slug="managed",
+        name="Managed",
+        category=Category.MANAGED,
+        connectivity="lora",
+        key_source="customer",
+        controls=[INTERVAL],
+        encoders=["commands"],
     )
     with scopes_disabled():
         Device.objects.filter(pk=device.pk).update(type=managed)

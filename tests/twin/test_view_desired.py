@@ -1,4 +1,4 @@
-"""The desired values on the Device Twin tab (W3, W4): edited where they stand, their way in words, by one and by two."""
+"""The desired values on the Device Twin tab (W3, W4): edited where they stand, their way in words, by one and two."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_value_underway_is_blue_with_a_dot_and_says_so(cast: Cast, device: Devic
     shown = item(panel(cast, device), "Interval")
     assert '<span class="underway"><i class="pulse"' in shown
     assert "The change is still underway." in shown.split('role="tooltip"')[1].split("</span></span>")[0]
-    assert f'data-tone="busy">' in shown and str(state.label) in shown
+    assert 'data-tone="busy">' in shown and str(state.label) in shown
 
 
 @pytest.mark.parametrize(
