@@ -35,7 +35,7 @@ def desired(request: PersonRequest, device: Device) -> HttpResponse:
         if not wants_partial(request):
             return _back(device)
         panel = _panel(request, device, edit=request.GET.get("edit", ""), focus=request.GET.get("closed", ""))
-        return render(request, f"{panels.TEMPLATE}#desired-list", panel)
+        return render(request, f"{panels.TEMPLATE}#desired-rows", panel)
     name = request.POST.get("name", "")
     control = next((one for one in reading.controls(device.type) if one.name == name), None)
     if control is None:

@@ -71,7 +71,7 @@ def metadata(request: PersonRequest, device: Device) -> HttpResponse:
             return _back(device)
         edit, closed = request.GET.get("edit", ""), request.GET.get("closed", "")
         panel = panels.of_metadata(request, device, panels.read(device), edit=edit, focus=closed)
-        return render(request, f"{TEMPLATE}#metadata-list", panel)
+        return render(request, f"{TEMPLATE}#metadata-rows", panel)
     form = PropertyForm(request.POST, editing=request.POST.get("edit", ""))
     held = None
     if form.is_valid():

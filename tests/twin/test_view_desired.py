@@ -192,7 +192,7 @@ def test_value_opens_where_it_stands_and_nothing_that_arrives_takes_it_away(cast
     link = re.search(r'hx-get="([^"]*desired/\?edit=[^"]*)"', client.get(url(device)).content.decode())
     assert link is not None
     part = page(client.get(html.unescape(link[1]), headers=HTMX))
-    assert part.strip().startswith('<div id="desired-list"') and "sse:twin" not in part
+    assert part.strip().startswith('<div id="desired-rows"') and "sse:twin" not in part
     assert re.search(r'<input type="text" name="value" value="15"[^>]*inputmode="decimal"[^>]*autofocus', part)
     assert f'name="seen" value="{held.generation}"' in part
     assert "From 1 to 1440." in part and '<span class="unit">min</span>' in part
