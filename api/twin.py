@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from http import HTTPStatus
@@ -35,7 +36,9 @@ def twin(request: PersonRequest, device: Device) -> HttpResponse:
     headers = {"ETag": said.tag}
     if request.method != "PATCH" and _unchanged(request, said.tag):
         return HttpResponse(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return HttpResponse(orjson.dumps(said.content), content_type="application/json", headers=headers)
+    # Not orjson: a number that a device reports may be larger than 64 bits.
+    body = json.dumps(said.content, ensure_ascii=False)
+    return HttpResponse(body, content_type="application/json", headers=headers)
 
 
 def _patch(request: PersonRequest, device: Device) -> None:

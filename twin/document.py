@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-import orjson
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -84,7 +84,7 @@ def read(device: Device) -> Document:
         },
     }
     beside = [(name, ways[name].state, ways[name].attempts) for name in sorted(ways)]
-    digest = zlib.crc32(orjson.dumps([beside, observed, says["delta"]]))
+    digest = zlib.crc32(json.dumps([beside, observed, says["delta"]]).encode())
     return Document(says, twin["version"], f'"v{twin["version"]}.{digest:08x}"')
 
 

@@ -141,6 +141,14 @@ def test_bytes_say_how_they_are_written(cast: Cast, device: Device) -> None:
     assert said(cast, device)["reported"]["raw"] == {"value": "3q0=", "unit": "m", "time": AT, "encoding": "base64"}
 
 
+@pytest.mark.parametrize("value", [1e20, -1e22, 0.1, "\u2028é", True])
+def test_any_value_that_a_device_reports_can_be_read(cast: Cast, device: Device, value: Any) -> None:
+    report(device, odd=value)
+    desire(device, odd=[value])
+    document = said(cast, device)
+    assert document["reported"]["odd"]["value"] == value and document["delta"] == {"odd": [value]}
+
+
 def test_failure_says_why(cast: Cast, device: Device) -> None:
     desire(device, interval=15)
     put(state=Sync.FAILED, due_at=None, cause="NO_ACK", reason="Nobody answered.")
