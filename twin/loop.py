@@ -7,6 +7,7 @@ the policy are in docs/desired-state.md.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from devices.models import Device, DeviceType, Encoder, Processing
 from downlinks import predefined, queue
 from downlinks import services as downlinks
 from downlinks.errors import InstructionRefused, NotNow
-from downlinks.models import Downlink, Source, State
+from downlinks.models import FINAL, Downlink, Source, State
 
 from . import services, sync
 from .errors import DesiredChanged
@@ -232,20 +233,18 @@ def _is_reported(device_id: int, order: Order, twin: Twin) -> bool:
     last = left.values("state", "sent_at", "finished_at").first()
     if last is None:
         return True
-    if last["state"] in {State.PENDING, State.EXECUTING}:
-        return False
-    return bool(entry["t"] > (last["sent_at"] or last["finished_at"]).timestamp())
+    at = last["sent_at"] or last["finished_at"]
+    return last["state"] in FINAL and at is not None and entry["t"] > at.timestamp()
 
 
 def _withdraw(device: Device, held: DesiredValue, actor: User | None, now: datetime) -> None:
     """Take its instruction out of the queue, where it has not left yet. The queue is locked."""
-    pending = Downlink.objects.filter(device_id=device.pk, number=held.downlink, state=State.PENDING)
-    if held.downlink is not None and pending.exists():
+    if held.downlink is None:
+        return
+    if Downlink.objects.filter(device_id=device.pk, number=held.downlink, state=State.PENDING).exists():
         # A worker that claims it in this moment is as good as one that did before.
-        try:
+        with contextlib.suppress(StateConflict):
             downlinks.cancel(device=device, number=held.downlink, actor=actor, now=now, told=False)
-        except StateConflict:
-            return
 
 
 def _try(
@@ -301,11 +300,9 @@ def _is_reachable(device: Device) -> bool:
 
 def sweep(now: datetime, *, device_id: int | None = None, limit: int = SWEEP_LIMIT) -> int:
     """Settle what is due, those that wait longest first; how many changed. Safe beside another one."""
-    due = (
-        DesiredValue.objects.filter(due_at__lte=now)
-        if device_id is None
-        else DesiredValue.objects.filter(device_id=device_id, due_at__lte=now)
-    )
+    due = DesiredValue.objects.filter(due_at__lte=now)
+    if device_id is not None:
+        due = due.filter(device_id=device_id)
     ready = ~Q(state=Sync.REQUESTED) | Q(given_up_at__lte=now) | REACHABLE
     done = 0
     with scopes_disabled():

@@ -71,6 +71,8 @@ def _read(described: str) -> Control | None:
 
 def follow(device_id: int, number: int) -> None:
     """Bring the desired value up to date with the instruction that carries it; in the transaction of its news."""
+    from . import tasks
+
     for _reading in range(READINGS):
         rows = DesiredValue.objects.select_related("device__type").filter(device_id=device_id, downlink=number)
         row = rows.first()
@@ -83,15 +85,10 @@ def follow(device_id: int, number: int) -> None:
             return
         if move(row, to, **changes):
             live.changed(device_id, "twin")
-            if row.due_at != changes.get("due_at", row.due_at):
-                ring(device_id)
+            # Only where nothing is to be waited for: a report or the next try has its time, and the sweeper.
+            if downlink.state == State.DELIVERED and changes.get("due_at") == downlink.finished_at:
+                doorbell.ring(tasks.run_desired, device_id)
             return
-
-
-def ring(device_id: int) -> None:
-    from . import tasks
-
-    doorbell.ring(tasks.run_desired, device_id)
 
 
 def _led_to(row: DesiredValue, downlink: Downlink) -> tuple[str, dict[str, Any]]:

@@ -124,6 +124,16 @@ def test_report_from_before_another_instruction_left_says_nothing(device: Device
     assert states(device) == ["delivered", "pending"]
 
 
+def test_report_while_another_instruction_may_be_sent_once_more_says_nothing(device: Device) -> None:
+    want(device, 30)
+    claim(device, 1)
+    sent(device, 2)
+    report(device, 15, 3)
+    assert want(device, 15, 4).state == Sync.QUEUED
+    acknowledged(device, 5)
+    assert states(device) == ["delivered", "pending"]
+
+
 def test_newer_request_takes_the_place_of_one_that_has_not_left(device: Device) -> None:
     want(device, 10)
     made = want(device, 20, 1)
