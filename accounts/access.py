@@ -6,7 +6,8 @@
 * :func:`in_projects` – a person with a role; opens the scope (django-scopes) of the person's Projects, so that
   queries cannot see others. With ``resolve`` the object that the address names is looked up inside that scope:
   outside it the answer is 404, inside it with too weak a role 403. An object of several Projects (``project_ids``,
-  such as a job over many devices) takes the role in every one of them: 404 where one is not the person's.
+  such as a job over many devices) takes the role in every one of them: 404 where one is not the person's;
+* :func:`for_programs` – the same for the interface of programs: every refusal is a problem document (RFC 9457).
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from http import HTTPStatus
 from typing import Any, Concatenate, Protocol, cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from django_scopes import scope
+
+from common.problems import Problem
 
 from .models import Membership, Project, Role, User
 
@@ -40,6 +47,8 @@ class Access:
     change: Role | None = None
     methods: tuple[str, ...] = ("GET",)
     names: str = ""
+    # Refusals are problem documents, and nobody is led to the sign-in page.
+    programs: bool = False
 
 
 class Person:
@@ -172,31 +181,112 @@ def in_projects(
             refused = _method_refused(request, methods)
             if refused:
                 return refused
-            person_request = cast("PersonRequest", request)
-            person = person_request.person
-            needed = see if request.method in SAFE else change
-            with scope(project=list(person.memberships)):
-                if resolve is not None:
-                    keyword, found = resolve(kwargs)
-                    held = person.weakest_role_in(_projects_of(found))
-                    if held is None:
-                        raise Http404
-                    if not held.covers(needed):
-                        raise PermissionDenied
-                    person_request.can_change = held.covers(change)
-                    others = {name: value for name, value in kwargs.items() if name != f"{keyword}_id"}
-                    response = function(request, **others, **{keyword: found})
-                else:
-                    if not person.may_somewhere(needed) and (needed is not Role.VIEWER):
-                        raise PermissionDenied
-                    person_request.can_change = person.may_somewhere(change)
-                    response = function(request, **kwargs)
-            response.headers.setdefault("Cache-Control", "private, no-store")
-            return response
+            return _within(cast("PersonRequest", request), function, kwargs, see, change, resolve)
 
         return _mark(view, Access("in projects", see=see, change=change, methods=methods, names=names))
 
     return decorate
+
+
+def for_programs(
+    see: Role = Role.VIEWER,
+    *,
+    change: Role = Role.OPERATOR,
+    methods: tuple[str, ...] = ("GET",),
+    resolve: Resolver | None = None,
+    names: str = "",
+) -> Decorator:
+    """As :func:`in_projects`, and every refusal is a problem document: 401 without a person, 404, 403, 405, and
+    whatever the view raises as a Problem. An unsafe method needs the CSRF header, for the session is a cookie."""
+
+    def decorate(function: View) -> View:
+        @csrf_exempt  # It is checked here, where its refusal is a problem document too.
+        @wraps(function)
+        def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            try:
+                person_request = _identified(request)
+                _require_method(request, methods)
+                return _within(person_request, function, kwargs, see, change, resolve)
+            except Problem as problem:
+                return problem.response()
+            except Http404:
+                return Problem(HTTPStatus.NOT_FOUND, _("There is no such thing here.")).response()
+            except PermissionDenied:
+                return Problem(HTTPStatus.FORBIDDEN, _("Your role does not allow this.")).response()
+
+        access = Access("in projects", see=see, change=change, methods=methods, names=names, programs=True)
+        return _mark(view, access)
+
+    return decorate
+
+
+def _identified(request: HttpRequest) -> PersonRequest:
+    """Who asks. The one place that knows how a program says so: by the session of a person, until there are keys."""
+    if isinstance(request.user, AnonymousUser):
+        problem = Problem(HTTPStatus.UNAUTHORIZED, _("Sign in first."))
+        problem.headers["WWW-Authenticate"] = 'Session realm="portal"'
+        raise problem
+    reason = _Csrf(_nothing).reason(request)
+    if reason:
+        raise Problem(HTTPStatus.FORBIDDEN, _("The CSRF token is missing or wrong: %(reason)s") % {"reason": reason})
+    return cast("PersonRequest", request)
+
+
+def _nothing(request: HttpRequest) -> HttpResponse:
+    """The check below stands before no view."""
+    return HttpResponse()
+
+
+class _Csrf(CsrfViewMiddleware):
+    """Django's check, that answers with its reason and not with a page."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> str:
+        return reason
+
+    def reason(self, request: HttpRequest) -> str:
+        """Why the request is refused; "" where it is as it should be."""
+        self.process_request(request)
+        return cast("str | None", self.process_view(request, _nothing, (), {})) or ""
+
+
+def _require_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
+    refused = _method_refused(request, methods)
+    if refused:
+        problem = Problem(HTTPStatus.METHOD_NOT_ALLOWED, _("This address does not know this method."))
+        problem.headers["Allow"] = refused["Allow"]
+        raise problem
+
+
+def _within(
+    request: PersonRequest,
+    function: View,
+    kwargs: Mapping[str, Any],
+    see: Role,
+    change: Role,
+    resolve: Resolver | None,
+) -> HttpResponse:
+    """Call the view inside the scope of the person's Projects, with what the address names. Raises Http404,
+    PermissionDenied."""
+    person = request.person
+    needed = see if request.method in SAFE else change
+    with scope(project=list(person.memberships)):
+        if resolve is not None:
+            keyword, found = resolve(kwargs)
+            held = person.weakest_role_in(_projects_of(found))
+            if held is None:
+                raise Http404
+            if not held.covers(needed):
+                raise PermissionDenied
+            request.can_change = held.covers(change)
+            others = {name: value for name, value in kwargs.items() if name != f"{keyword}_id"}
+            response = function(request, **others, **{keyword: found})
+        else:
+            if not person.may_somewhere(needed) and (needed is not Role.VIEWER):
+                raise PermissionDenied
+            request.can_change = person.may_somewhere(change)
+            response = function(request, **kwargs)
+    response.headers.setdefault("Cache-Control", "private, no-store")
+    return response
 
 
 def _projects_of(found: Found) -> Sequence[int]:

@@ -1,1 +1,1 @@
-"""The way in for programs: health and readiness now, the REST interface next."""
+"""The way in for programs: health and readiness, and the interface of devices."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.contrib import messages
@@ -14,8 +15,18 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django_scopes import get_scope
 
-from accounts.access import SAFE, Decorator, InProject, InSeveralProjects, PersonRequest, View, in_projects
+from accounts.access import (
+    SAFE,
+    Decorator,
+    InProject,
+    InSeveralProjects,
+    PersonRequest,
+    View,
+    for_programs,
+    in_projects,
+)
 from accounts.models import Project, Role
+from common.problems import Problem
 
 from . import deletion, types
 from .models import Codec, Device, DeviceType, Job
@@ -43,6 +54,22 @@ def device_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPER
                     messages.warning(request, _("Nothing was changed: the device is being deleted."))
                     return redirect("devices:detail", device_id=device.pk)
                 request.can_change = False
+            return function(request, device=device, **kwargs)
+
+        return opened(view)
+
+    return decorate
+
+
+def device_resource(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
+    """As :func:`device_view`, for programs: every refusal is a problem document."""
+    opened = for_programs(see, change=change, methods=methods or ("GET",), resolve=_device, names="device")
+
+    def decorate(function: Callable[..., HttpResponse]) -> View:
+        @wraps(function)
+        def view(request: PersonRequest, device: Device, **kwargs: Any) -> HttpResponse:
+            if request.method not in SAFE and deletion.is_under_way(device):
+                raise Problem(HTTPStatus.CONFLICT, _("Nothing was changed: the device is being deleted."))
             return function(request, device=device, **kwargs)
 
         return opened(view)

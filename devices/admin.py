@@ -351,39 +351,3 @@ class ImportMappingAdmin(LookedAt, admin.ModelAdmin[ImportMapping]):
     search_fields = ("user__email", "project__name", "header")
     list_select_related = ("user", "project", "type")
     ordering = ("-pk",)
-
-
-@admin.register(Codec)
-class CodecAdmin(LookedAt, admin.ModelAdmin[Codec]):
-    """Codecs are changed on their pages, where a version is put to use only when its test cases pass."""
-
-    list_display = ("name", "project", "in_use", "created_at")
-    search_fields = ("name", "project__name", "=id")
-    list_select_related = ("project", "in_use")
-    ordering = ("-pk",)
-
-
-@admin.register(CodecVersion)
-class CodecVersionAdmin(LookedAt, admin.ModelAdmin[CodecVersion]):
-    list_display = ("codec", "number", "note", "created_by", "created_at", "stopped_at")
-    search_fields = ("codec__name", "note", "created_by__email")
-    list_select_related = ("codec", "created_by")
-    ordering = ("-pk",)
-
-
-@admin.register(CodecCase)
-class CodecCaseAdmin(LookedAt, admin.ModelAdmin[CodecCase]):
-    list_display = ("name", "codec", "function")
-    list_filter = ("function",)
-    search_fields = ("name", "codec__name")
-    list_select_related = ("codec",)
-    ordering = ("-pk",)
-
-
-@admin.register(CodecProblem)
-class CodecProblemAdmin(LookedAt, admin.ModelAdmin[CodecProblem]):
-    list_display = ("device_id", "error", "text", "at")
-    list_filter = ("error",)
-    search_fields = ("text", "=device_id", "=project_id")
-    ordering = ("device_id",)
-    show_full_result_count = False

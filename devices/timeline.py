@@ -43,6 +43,7 @@ ACTIONS: Final[Mapping[str, tuple[str, StrOrPromise]]] = {
     "device.secret_renewed": ("key", gettext_lazy("New shared secret made")),
     "twin.metadata_changed": ("tag", gettext_lazy("Metadata changed")),
     "twin.desired_changed": ("adjustments", gettext_lazy("Desired values changed")),
+    "twin.measurements_cleared": ("trash", gettext_lazy("Measurements cleared")),
 }
 KEYS: Final[Mapping[str, StrOrPromise]] = {
     "name": gettext_lazy("name"),
@@ -55,6 +56,7 @@ KEYS: Final[Mapping[str, StrOrPromise]] = {
     "processing": gettext_lazy("processing"),
     "wanted": pgettext_lazy("of a change", "wanted"),
     "reason": gettext_lazy("reason"),
+    "values": gettext_lazy("values"),
 }
 # Their keys are people's own words.
 OWN_KEYS: Final = frozenset({"twin.metadata_changed", "twin.desired_changed"})

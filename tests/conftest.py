@@ -22,6 +22,8 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from things_portal import celery_app, cli, embedded
 from things_portal.environment import celery_broker
@@ -36,6 +38,9 @@ TEST_ENVIRONMENT = {
     "THINGS_INSECURE_HTTP": "1",
     "THINGS_SIMULATED_NETWORK": "0",
 }
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis_settings.register_profile("portal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("portal")
 NO_BROWSER = "there is no Chromium on PATH and THINGS_CHROMIUM is not set"
 
 _held = contextlib.ExitStack()

@@ -85,6 +85,10 @@ def goes_to_sign_in(response: HttpResponse) -> bool:
     return response.status_code == 302 and response["Location"].startswith("/account/sign-in/")
 
 
+def is_problem(response: HttpResponse) -> bool:
+    return response["Content-Type"] == "application/problem+json"
+
+
 def allowed(access: Access, method: str) -> bool:
     return method in access.methods or (method == "HEAD" and "GET" in access.methods)
 
@@ -134,6 +138,10 @@ def verdict(access: Access, method: str, who: str, response: HttpResponse) -> st
         return "a server error"
     if access.kind == "public":
         return "" if (status == 405) != allowed(access, method) else "wrong method handling"
+    if who == "anonymous" and access.programs:
+        return "" if status == 401 and is_problem(response) else "a program without a person gets a problem, 401"
+    if access.programs and status >= 400 and not is_problem(response):
+        return "a program's refusal is a problem document"
     if who == "anonymous":
         return "" if goes_to_sign_in(response) else "not led to the sign-in page"
     if access.kind == "support staff":

@@ -14,7 +14,10 @@ class TwinAdmin(LookedAt, admin.ModelAdmin[Twin]):
     list_display = ("device_id", "device", "version", "updated_at")
     list_select_related = ("device",)
     search_fields = ("device__name", "device__identifier", "=device__id")
-    readonly_fields = ("device", "reported", "desired", "metadata", "version", "updated_at")
+    readonly_fields = (
+        *("device", "reported", "desired", "metadata", "updated_at"),
+        *("version", "reported_version", "desired_version", "metadata_version"),
+    )
     show_full_result_count = False
 
 

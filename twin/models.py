@@ -16,8 +16,9 @@ from devices.models import Device
 class Twin(models.Model):
     """``reported``: name → ``{"v": value, "u": unit or null, "t": Unix seconds}``; bytes are base64 with
     ``"b": true``. ``desired``: name → ``{"v": value, "t": Unix seconds of the request}``. ``metadata``: key →
-    ``{"v": text, "t": Unix seconds of the change}``. ``version`` grows by one with every change. The table keeps
-    free space in its pages (fillfactor 70) and has no index on the values, so that updates stay in their page."""
+    ``{"v": text, "t": Unix seconds of the change}``. ``version`` grows by one with every change, and with it that of
+    the part which changed. The table keeps free space in its pages (fillfactor 70) and has no index on the values, so
+    that updates stay in their page."""
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="twin")
     reported = models.JSONField(_("reported"), default=dict)
@@ -25,6 +26,9 @@ class Twin(models.Model):
     desired = models.JSONField(_("desired"), default=dict, db_default={})
     metadata = models.JSONField(_("metadata"), default=dict, db_default={})
     version = models.BigIntegerField(_("version"), default=0)
+    reported_version = models.BigIntegerField(_("version of the reported state"), default=0, db_default=0)
+    desired_version = models.BigIntegerField(_("version of the desired state"), default=0, db_default=0)
+    metadata_version = models.BigIntegerField(_("version of the metadata"), default=0, db_default=0)
     updated_at = models.DateTimeField(_("updated"), null=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""The only writer of the Device Twin: reported, desired, metadata; many devices in one statement (W2, W3, W6).
+"""The only writer of the Device Twin: reported, desired, metadata; many devices in one statement (W2, W3, W6, W7).
 
 Whoever writes twins takes their rows in the order of the devices, and only then rows of DeviceState, whose count
 ``out_of_sync`` follows the twin in the same transaction.
@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from accounts import audit
 from accounts.models import User
 from codec.measurements import Measurement
-from devices import live
+from devices import capabilities, live
 from devices.capabilities import ALLOWED, Capability, NotAllowedForType
 from devices.models import Device
 
@@ -32,8 +32,8 @@ from .models import Twin
 
 # One row version per device and batch. A value only replaces one that is not newer: messages may come late.
 MERGE = """
-INSERT INTO twin_twin AS twin (device_id, reported, version, updated_at)
-SELECT device_id::bigint, reported, 1, %(now)s
+INSERT INTO twin_twin AS twin (device_id, reported, version, reported_version, updated_at)
+SELECT device_id::bigint, reported, 1, 1, %(now)s
 FROM jsonb_each(%(values)s::jsonb) AS new (device_id, reported)
 ORDER BY device_id::bigint
 ON CONFLICT (device_id) DO UPDATE SET
@@ -44,6 +44,7 @@ ON CONFLICT (device_id) DO UPDATE SET
             OR (new.value ->> 't')::float8 >= (twin.reported -> new.key ->> 't')::float8
     ),
     version = twin.version + 1,
+    reported_version = twin.reported_version + 1,
     updated_at = excluded.updated_at
 WHERE EXISTS (
     SELECT FROM jsonb_each(excluded.reported) AS new
@@ -73,13 +74,23 @@ WITH held AS (
     ) AS after
     FROM held
 )
-UPDATE twin_twin AS twin SET {part} = after, version = version + 1, updated_at = %(now)s
+UPDATE twin_twin AS twin
+SET {part} = after, version = version + 1, {part}_version = {part}_version + 1, updated_at = %(now)s
 FROM made
 WHERE twin.device_id = made.device_id AND after <> before
 RETURNING twin.device_id,
     (SELECT count(*) FROM jsonb_object_keys(after)) > %(most_keys)s OR octet_length(after::text) > %(most_bytes)s,
     (SELECT jsonb_agg(jsonb_build_array(name, before -> name -> 'v', after -> name -> 'v') ORDER BY name)
         FROM unnest(%(names)s::text[]) AS name WHERE before -> name IS DISTINCT FROM after -> name)
+"""
+
+# Nothing where no value is reported: the second of two who clear writes no version.
+CLEAR = """
+UPDATE twin_twin SET reported = '{}', version = version + 1, reported_version = reported_version + 1,
+    updated_at = %(now)s
+FROM (SELECT device_id, reported AS before FROM twin_twin WHERE device_id = %(device)s FOR NO KEY UPDATE) AS held
+WHERE twin_twin.device_id = held.device_id AND before <> '{}'
+RETURNING (SELECT count(*) FROM jsonb_object_keys(before))
 """
 
 
@@ -194,6 +205,32 @@ def edit_metadata(
     if there != text and (held["t"] if held else None) != seen:
         raise ChangedMeanwhile(held)
     return bool(set_metadata([device.pk], {key: text}, actor=actor, now=now))
+
+
+@transaction.atomic
+def clear_reported(*, device: Device, actor: User | None, now: datetime | None = None) -> int:
+    """Remove the reported values (W7); gives how many there were. Desired values, metadata and the history stay.
+
+    Raises NotAllowedForType.
+    """
+    capabilities.require(device, Capability.TWIN_CLEAR)
+    with connection.cursor() as cursor:
+        cursor.execute(CLEAR, {"device": device.pk, "now": now or timezone.now()})
+        row = cursor.fetchone()
+    if row is None:
+        return 0
+    audit.record(
+        project_id=device.project_id,
+        actor=actor,
+        action="twin.measurements_cleared",
+        target=device.name,
+        device_id=device.pk,
+        before={"values": row[0]},
+    )
+    sync.count([device.pk])
+    columns.follow([device.pk], removed=True)
+    live.changed(device.pk, "twin")
+    return int(row[0])
 
 
 @transaction.atomic

@@ -1,43 +1,65 @@
-"""The Device Twin tab (W1, W2, W5) and its metadata (W6)."""
+"""The Device Twin tab (W1, W2, W5), its metadata (W6), and clearing its measurements (W7)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django_htmx.http import trigger_client_event
 
 from accounts.access import PersonRequest
+from accounts.models import Role
 from common.htmx import page, wants_partial
-from devices import capabilities
 from devices.access import device_view
-from devices.capabilities import Capability, NotAllowedForType
-from devices.models import Device, Processing
+from devices.capabilities import NotAllowedForType
+from devices.models import Device
 from devices.views import detail
 
-from . import reading, services
+from . import panels, reading, services
 from .errors import ChangedMeanwhile, TwinRefused
 from .forms import PropertyForm, SeenForm
-from .models import Twin
+from .panels import TEMPLATE
 
-TEMPLATE = "twin/tab.html"
+CLEAR = "twin/clear.html"
 
 
 @device_view("GET")
 def tab(request: PersonRequest, device: Device) -> HttpResponse:
-    return _tab(request, device, _metadata(request, device, edit=request.GET.get("edit", "")))
+    """``edit`` opens a property of the metadata, ``desire`` a control: the way without script."""
+    return panels.whole(request, device, edit=request.GET.get("edit", ""), desire=request.GET.get("desire", ""))
 
 
 @device_view("GET")
-def values(request: HttpRequest, device: Device) -> HttpResponse:
+def values(request: PersonRequest, device: Device) -> HttpResponse:
     """The values alone, for the refresh button and for what arrives; the whole tab for a browser without htmx."""
     if not wants_partial(request):
         return redirect("twin:tab", device_id=device.pk)
-    return render(request, f"{TEMPLATE}#twin-values", _values(device) | {"device": device})
+    response = render(request, f"{TEMPLATE}#twin-values", panels.of_values(request, device, panels.read(device)))
+    # The button asks for all values: the other parts hear it and read theirs again.
+    by_hand = request.headers.get("HX-Trigger") == "twin-refresh"
+    return trigger_client_event(response, "twin-refresh", {}) if by_hand else response
+
+
+@device_view("GET", "POST", see=Role.OPERATOR)
+def clear(request: PersonRequest, device: Device) -> HttpResponse:
+    """Asks first and says what goes (W7): as a dialog on the tab, and as a page without script."""
+    if request.method != "POST":
+        asked = detail.question(device, active="twin") | panels.of_clearing(request, device, panels.read(device))
+        return page(request, CLEAR, asked, partial="clear-dialog")
+    try:
+        gone = services.clear_reported(device=device, actor=request.user)
+    except NotAllowedForType as error:
+        text, tone = str(error), "warn"
+    else:
+        text, tone = ngettext("%d value is cleared.", "%d values are cleared.", gone) % gone, "ok"
+    if not wants_partial(request):
+        messages.add_message(request, messages.WARNING if tone == "warn" else messages.SUCCESS, text)
+        return redirect("twin:tab", device_id=device.pk)
+    response = render(request, f"{CLEAR}#cleared", panels.of_values(request, device, panels.read(device)))
+    return trigger_client_event(response, "toast", {"text": text, "tone": tone})
 
 
 @device_view("GET", "POST")
@@ -47,8 +69,9 @@ def metadata(request: PersonRequest, device: Device) -> HttpResponse:
     if request.method != "POST":
         if not wants_partial(request):
             return _back(device)
-        panel = _metadata(request, device, edit=request.GET.get("edit", ""), focus=request.GET.get("closed", ""))
-        return render(request, f"{TEMPLATE}#metadata-list", panel)
+        edit, closed = request.GET.get("edit", ""), request.GET.get("closed", "")
+        panel = panels.of_metadata(request, device, panels.read(device), edit=edit, focus=closed)
+        return render(request, f"{TEMPLATE}#metadata-rows", panel)
     form = PropertyForm(request.POST, editing=request.POST.get("edit", ""))
     held = None
     if form.is_valid():
@@ -65,10 +88,10 @@ def metadata(request: PersonRequest, device: Device) -> HttpResponse:
             form.add_error(None, str(error))
         else:
             return _changed(request, device, _("“%(key)s” is saved.") % {"key": key}, focus=form.editing)
-    context = _metadata(request, device, form=form) | {"held": held}
+    panel = panels.of_metadata(request, device, panels.read(device), form=form) | {"held": held}
     if wants_partial(request):
-        return render(request, f"{TEMPLATE}#twin-metadata", context, status=422)
-    return _tab(request, device, context, status=422)
+        return render(request, f"{TEMPLATE}#twin-metadata", panel, status=422)
+    return panels.whole(request, device, panel, status=422)
 
 
 @device_view("POST")
@@ -94,7 +117,7 @@ def _changed(request: PersonRequest, device: Device, text: str, *, tone: str = "
     if not wants_partial(request):
         messages.add_message(request, messages.WARNING if tone == "warn" else messages.SUCCESS, text)
         return _back(device)
-    panel = _metadata(request, device, focus=focus)
+    panel = panels.of_metadata(request, device, panels.read(device), focus=focus)
     if not focus:
         panel["adding"].fields["key"].widget.attrs["autofocus"] = True
     response = render(request, f"{TEMPLATE}#twin-metadata", panel)
@@ -103,49 +126,3 @@ def _changed(request: PersonRequest, device: Device, text: str, *, tone: str = "
 
 def _back(device: Device) -> HttpResponse:
     return HttpResponseRedirect(reverse("twin:tab", kwargs={"device_id": device.pk}) + "#twin-metadata")
-
-
-def _tab(request: PersonRequest, device: Device, panel: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    context = detail.frame(device, request, active="twin") | _values(device) | panel
-    return page(request, TEMPLATE, context, partial="twin-values", status=status)
-
-
-def _values(device: Device) -> dict[str, Any]:
-    twin = Twin.objects.filter(device=device).values("reported", "updated_at").first()
-    reported = reading.reported(twin["reported"] if twin else {})
-    return {
-        "reported": reported,
-        "count": reading.count_of(reported),
-        "updated_at": twin["updated_at"] if twin else None,
-        "interval": reading.send_interval(device.state.last_message_at, device.state.previous_message_at),
-        "in_no_flow": device.flow_count == 0,
-        "deactivated": device.processing_status == Processing.DEACTIVATED,
-        "controls": device.type.controls,
-    }
-
-
-def _metadata(
-    request: PersonRequest, device: Device, *, edit: str = "", form: PropertyForm | None = None, focus: str = ""
-) -> dict[str, Any]:
-    """What the panel of the metadata shows. ``edit``: the key of the property to open; ``form``: what was sent and
-    is shown again, in its property or as the new one; ``focus``: the key of the property that gets the focus."""
-    held = Twin.objects.filter(device=device).values_list("metadata", flat=True).first()
-    properties = reading.properties(held or {})
-    has_metadata = capabilities.has(device, Capability.TWIN_METADATA)
-    may_edit = request.can_change and has_metadata
-    opened = next((one for one in properties if one.key == edit), None) if may_edit else None
-    if opened is not None:
-        form = PropertyForm(initial={"key": opened.key, "value": opened.text, "seen": opened.seen}, editing=opened.key)
-    editing = form if form is not None and form.editing else None
-    return {
-        "device": device,
-        "properties": properties,
-        "has_metadata": has_metadata,
-        "may_edit": may_edit,
-        "editing": editing,
-        # Removed by somebody else while its value was edited: it has no line of its own to be shown in.
-        "editing_removed": editing is not None and all(one.key != editing.editing for one in properties),
-        "adding": form if form is not None and not form.editing else PropertyForm(),
-        "held": None,
-        "focus": focus,
-    }

@@ -71,7 +71,12 @@ STATES: Final[dict[str, dict[str, Look]]] = {
         "dead": Look("bad", "archive", gettext_lazy("Given up")),
     },
     "desired": {
+        "requested": Look("busy", "clock", gettext_lazy("Requested")),
+        "queued": Look("busy", "list", gettext_lazy("In the queue")),
+        "on_air": Look("busy", "broadcast", gettext_lazy("On air")),
+        "acknowledged": Look("busy", "check", gettext_lazy("Acknowledged")),
         "in_sync": Look("ok", "circle-check", gettext_lazy("In sync")),
+        "differs": Look("warn", "alert-triangle", gettext_lazy("Differs")),
         "underway": Look("busy", "pulse", gettext_lazy("Underway")),
         "failed": Look("bad", "alert-circle", gettext_lazy("Failed")),
     },

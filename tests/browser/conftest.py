@@ -90,6 +90,14 @@ def browser(chromium: str) -> Iterator[Browser]:
 Visit = Callable[..., Page]
 
 
+def sign_in(page: Page, email: str) -> None:
+    page.goto("/account/sign-in/")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/devices/**")
+
+
 def is_complaint(message: ConsoleMessage) -> bool:
     """An error on the console; but a form that comes back with something to correct (422) is as it should be."""
     return message.type == "error" and "422" not in message.text
@@ -115,11 +123,7 @@ def visit(portal: Portal, browser: Browser) -> Iterator[Visit]:
         page.on("console", lambda message: is_complaint(message) and complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if email:
-            page.goto("/account/sign-in/")
-            page.get_by_label("E-mail address").fill(email)
-            page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Sign in").click()
-            page.wait_for_url("**/devices/**")
+            sign_in(page, email)
         return page
 
     expect.set_options(timeout=30_000)

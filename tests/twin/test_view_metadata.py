@@ -97,7 +97,7 @@ def test_property_opens_where_it_stands(cast: Cast, device: Device) -> None:
     link = re.search(r'hx-get="([^"]*metadata/\?edit=[^"]*)"', client.get(url(device)).content.decode())
     assert link is not None
     part = page(client.get(html.unescape(link[1]), headers=HTMX))
-    assert part.strip().startswith('<div id="metadata-list"')
+    assert part.strip().startswith('<div id="metadata-rows"')
     assert re.search(r'<input type="text" name="value" value="12"[^>]*autofocus', part)
     assert f'name="seen" value="{SEEN}"' in part and 'name="key" value="a b&c"' in part
     # While somebody types, nothing that arrives takes the field away.

@@ -85,6 +85,16 @@
   openArrived(document);
   document.addEventListener("htmx:afterSettle", (event) => openArrived(event.target.parentElement || document));
 
+  // details[data-keep-open] with an id: one that a person has opened stays so when its part is read again.
+  let opened = [];
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    opened = [...event.detail.target.querySelectorAll("details[data-keep-open][open]")].map((each) => each.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    opened = [];
+  });
+
   // [data-reveal="id"]: a secret field shows its characters while pressed in.
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-reveal]");

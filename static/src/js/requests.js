@@ -69,6 +69,11 @@
       location.assign(location.href);
     }
   });
+  // [data-live] reads itself again. Where something else has come in its place meanwhile (a form), that stays.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const reader = event.detail.requestConfig?.elt;
+    if (reader?.matches("[data-live]") && !reader.isConnected) event.detail.shouldSwap = false;
+  });
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
     const texts = { 403: body.dataset.errorForbidden, 404: body.dataset.errorGone };

@@ -21,7 +21,7 @@ from accounts.models import Membership, Project, Role, Subscription, User
 from codec import senml
 from codec.measurements import Measurement
 from devices import network, services
-from devices.models import Device, DeviceType
+from devices.models import Category, Device, DeviceType
 from flows.models import Flow
 from flows.services import create_flow
 from ingest import stream
@@ -44,6 +44,81 @@ PEOPLE = [
 SUPPORT = ("support@example.com", "Sam Support", "support staff: the admin at /admin/")
 
 
+def _bytes(fport: int, template: str = "") -> dict[str, Any]:
+    return {"by": "bytes", "fport": fport, "template": template, "confirmed": True}
+
+
+# The Project's own device types. The simulated device sets its send interval by FPort 10 and reports it; the other
+# controls it acknowledges.
+TYPES: list[dict[str, Any]] = [
+    {
+        "slug": "greenhouse-node",
+        "name": "Greenhouse node",
+        "description": "Our own climate sensor, with a send interval, a light and a frost alarm that can be set.",
+        "connectivity": "lora",
+        "key_source": "portal",
+        "decoders": ["thingsml-lora", "cayenne-lpp"],
+        "encoders": ["raw-lora", "commands"],
+        "measurements": [{"name": "temperature", "unit": "Cel"}, {"name": "humidity", "unit": "%RH"}],
+        "controls": [
+            {
+                "name": "interval",
+                "label": "Send interval",
+                "kind": "number",
+                "unit": "min",
+                "minimum": 1,
+                "maximum": 1440,
+                "reported": "interval",
+                "way": _bytes(10, "{value:u16}"),
+            },
+            {
+                "name": "light",
+                "label": "Status light",
+                "kind": "enum",
+                "way": _bytes(11),
+                "choices": [
+                    {"label": "Off", "value": 0, "bytes": "00"},
+                    {"label": "At each message", "value": 1, "bytes": "01"},
+                    {"label": "Always", "value": 2, "bytes": "02"},
+                ],
+            },
+            {"name": "frostAlarm", "label": "Frost alarm", "kind": "boolean", "way": _bytes(12, "{value:u8}")},
+        ],
+    },
+    {
+        "slug": "weather-station",
+        "name": "Weather station",
+        "description": "Our own station on the roof, which fetches its settings in the answer to its messages.",
+        "connectivity": "internet",
+        "key_source": "customer",
+        "decoders": ["senml"],
+        "encoders": ["raw-senml", "commands"],
+        "measurements": [{"name": "temperature", "unit": "Cel"}, {"name": "humidity", "unit": "%RH"}],
+        "controls": [
+            {
+                "name": "interval",
+                "label": "Send interval",
+                "kind": "number",
+                "unit": "min",
+                "minimum": 1,
+                "maximum": 1440,
+                "reported": "interval",
+                "way": {"by": "senml"},
+            },
+            {
+                "name": "mode",
+                "label": "Mode",
+                "kind": "enum",
+                "reported": "mode",
+                "way": {"by": "senml"},
+                "choices": [{"label": "Day and night", "value": "always"}, {"label": "Days only", "value": "days"}],
+            },
+            {"name": "label", "label": "Text on the display", "kind": "text", "way": {"by": "senml"}},
+        ],
+    },
+]
+
+
 @dataclass(frozen=True)
 class Lora:
     """A demo device on the simulated network."""
@@ -64,8 +139,8 @@ FLOWS = {
 }
 LORA = {
     GREENHOUSES: [
-        Lora("House 1 – north bed", "Climate", "climate", 10),
-        Lora("House 1 – south bed", "Climate", "climate", 10),
+        Lora("House 1 – north bed", "Climate", "climate", 10, type="greenhouse-node"),
+        Lora("House 1 – south bed", "Climate", "climate", 10, type="greenhouse-node"),
         Lora("House 2 – north bed", "Climate", "climate", 15, "At the edge of coverage.", ("heavy_loss",)),
         Lora("House 2 – boiler room", "Climate", "climate", 15, "", ("mac_silent",)),
         Lora(
@@ -124,6 +199,8 @@ class Command(BaseCommand):
                 Membership.objects.create(user=person, project=project, role=role)
         User.objects.create_superuser(SUPPORT[0], PASSWORD, name=SUPPORT[1])
         self.operator = User.objects.get(email=PEOPLE[0][0])
+        for fields in TYPES:
+            DeviceType.objects.create(**fields, category=Category.OWN, project=self.projects[GREENHOUSES])
 
     def devices(self) -> list[Device]:
         """Flows, SIM cards and devices, registered; gives the M2M and Internet ones."""
@@ -178,7 +255,7 @@ class Command(BaseCommand):
         return device
 
     def internet_device(self, flow: Flow) -> Device:
-        device = self.add(flow.project, "own-internet", "Weather station", flow, "Sends over the Internet.")
+        device = self.add(flow.project, "weather-station", "Weather station", flow, "Sends over the Internet.")
         form = InternetNetworkForm({"dvn_uuid": "0f8fad5b-d9cb-469f-a165-70867728950e"}, device=device)
         self.save(form)
         return device
