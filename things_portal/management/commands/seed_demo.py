@@ -62,11 +62,20 @@ TYPES: list[dict[str, Any]] = [
         "measurements": [{"name": "temperature", "unit": "Cel"}, {"name": "humidity", "unit": "%RH"}],
         "controls": [
             {
-                **{"name": "interval", "label": "Send interval", "kind": "number", "unit": "min"},
-                **{"minimum": 1, "maximum": 1440, "reported": "interval", "way": _bytes(10, "{value:u16}")},
+                "name": "interval",
+                "label": "Send interval",
+                "kind": "number",
+                "unit": "min",
+                "minimum": 1,
+                "maximum": 1440,
+                "reported": "interval",
+                "way": _bytes(10, "{value:u16}"),
             },
             {
-                **{"name": "light", "label": "Status light", "kind": "enum", "way": _bytes(11)},
+                "name": "light",
+                "label": "Status light",
+                "kind": "enum",
+                "way": _bytes(11),
                 "choices": [
                     {"label": "Off", "value": 0, "bytes": "00"},
                     {"label": "At each message", "value": 1, "bytes": "01"},
@@ -87,11 +96,21 @@ TYPES: list[dict[str, Any]] = [
         "measurements": [{"name": "temperature", "unit": "Cel"}, {"name": "humidity", "unit": "%RH"}],
         "controls": [
             {
-                **{"name": "interval", "label": "Send interval", "kind": "number", "unit": "min"},
-                **{"minimum": 1, "maximum": 1440, "reported": "interval", "way": {"by": "senml"}},
+                "name": "interval",
+                "label": "Send interval",
+                "kind": "number",
+                "unit": "min",
+                "minimum": 1,
+                "maximum": 1440,
+                "reported": "interval",
+                "way": {"by": "senml"},
             },
             {
-                **{"name": "mode", "label": "Mode", "kind": "enum", "reported": "mode", "way": {"by": "senml"}},
+                "name": "mode",
+                "label": "Mode",
+                "kind": "enum",
+                "reported": "mode",
+                "way": {"by": "senml"},
                 "choices": [{"label": "Day and night", "value": "always"}, {"label": "Days only", "value": "days"}],
             },
             {"name": "label", "label": "Text on the display", "kind": "text", "way": {"by": "senml"}},
