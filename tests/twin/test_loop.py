@@ -685,7 +685,7 @@ def test_instruction_of_a_page_is_not_asked_about(device: Device) -> None:
     assert not [query for query in queries if "twin_" in query["sql"]]
 
 
-def test_sweep_reads_an_index_and_is_bounded(device: Device) -> None:
+def test_sweep_is_bounded(device: Device) -> None:
     deactivate(device=device, actor=None)
     want(device)
     want(device, True, name="led")

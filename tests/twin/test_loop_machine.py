@@ -219,7 +219,7 @@ def tell(device: Device, model: Model, what: str) -> None:
 
 
 @hypothesis_settings(
-    max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(history=steps)
 def test_any_history_goes_as_the_model(device: Device, history: list[tuple[str, Any]]) -> None:
