@@ -138,8 +138,8 @@ class SupportDeviceForm(forms.Form):
 
 
 @admin.register(Device)
-class DeviceAdmin(LookedAt, admin.ModelAdmin[Device]):
-    """Support staff add devices here, above all managed ones (T3)."""
+class DeviceAdmin(admin.ModelAdmin[Device]):
+    """Support staff add devices here, above all managed ones (T3), and have them deleted (D9)."""
 
     list_display = ("name", "identifier", "type", "project", "processing_status", "connection_status", "created_at")
     list_filter = ("processing_status", "connection_status", "type__connectivity", "type__category")
@@ -151,6 +151,12 @@ class DeviceAdmin(LookedAt, admin.ModelAdmin[Device]):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("devices.add_device")
+
+    def has_change_permission(self, request: HttpRequest, obj: Device | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Device | None = None) -> bool:
+        return False
 
     def get_urls(self) -> list[URLPattern]:
         network = path(

@@ -109,7 +109,7 @@ class TypeForm(forms.Form):
         return form
 
     @classmethod
-    def sent(cls, data: QueryDict, *, project: Project, of: ConnectivityKind) -> TypeForm:
+    def posted(cls, data: QueryDict, *, project: Project, of: ConnectivityKind) -> TypeForm:
         """The form as it was sent, to be checked."""
         form = cls(data, project=project, of=of)
         for kind, row in ROWS.items():
@@ -126,7 +126,7 @@ class TypeForm(forms.Form):
         device_type = form.sketch(data)
         for each, row in ROWS.items():
             numbers = numbers_in(data, each)
-            asked = int(number) if kind == each and number.isascii() and number.isdecimal() else None
+            asked = next((one for one in numbers if kind == each and str(one) == number), None)
             for one in numbers:
                 if not (what == "remove" and one == asked):
                     form.rows[each].append(

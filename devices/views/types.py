@@ -3,6 +3,7 @@ removing a Project's own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -72,60 +73,46 @@ def add(request: PersonRequest) -> HttpResponse:
     project = makers[0] if len(makers) == 1 else _project(makers, request.GET.get("project", ""))
     kind = request.GET.get("connectivity", "")
     if project is None or kind not in types.connectivities(project):
-        start = StartForm(request.GET if "connectivity" in request.GET else None, projects=makers, chosen=project)
-        if start.is_bound and start.is_valid():
-            start.add_error("connectivity", _("The Project's subscription has no such connectivity."))
-        context = {"nav": "types", "form": start, "may_add": bool(makers)}
-        return page(request, "devices/type_add.html", context, status=422 if start.errors else 200)
-    of = ConnectivityKind(kind)
-    context = {"project": project, "connectivity": connectivity.by_slug(kind).label}
-    if request.method != "POST":
-        return _form(request, TypeForm(project=project, of=of), context)
-    if "change" in request.POST:
-        return _form(request, TypeForm.typed(request.POST, request.POST["change"], project=project, of=of), context)
-    form = TypeForm.sent(request.POST, project=project, of=of)
-    if form.is_valid():
-        try:
-            made = types.add(project=project, connectivity=kind, actor=request.user, values=form.values())
-        except (DeviceError, ValidationError) as error:
-            _tell(form, error)
-        else:
-            messages.success(request, _("The device type is made. Its name is among the types of a new device."))
-            return redirect("devices:type", device_type_id=made.pk)
-    return _wrong(request, form, context)
+        return _start(request, makers, project)
+    context = _context(project, ConnectivityKind(kind))
+    form = _asked(request, project, ConnectivityKind(kind)) or TypeForm(project=project, of=ConnectivityKind(kind))
+    if not form.is_bound:
+        return _form(request, form, context)
+
+    def keep(values: dict[str, Any]) -> DeviceType:
+        return types.add(project=project, connectivity=kind, actor=request.user, values=values)
+
+    made = _kept(form, keep)
+    if made is None:
+        return _wrong(request, form, context)
+    messages.success(request, _("The device type is made. Its name is among the types of a new device."))
+    return redirect("devices:type", device_type_id=made.pk)
 
 
 @type_view("GET", "POST", own=True)
 def edit(request: PersonRequest, device_type: DeviceType) -> HttpResponse:
     assert device_type.project is not None
-    of, project = ConnectivityKind(device_type.connectivity), device_type.project
-    context: dict[str, Any] = {
-        "project": project,
-        "connectivity": connectivity.by_slug(of).label,
-        "device_type": device_type,
-        "count": types.count_of(device_type),
-        "counted": types.COUNTED,
-        "version": request.POST.get("version", device_type.version),
-    }
-    if request.method != "POST":
-        return _form(request, TypeForm.of_type(device_type), context)
-    if "change" in request.POST:
-        return _form(request, TypeForm.typed(request.POST, request.POST["change"], project=project, of=of), context)
-    form = TypeForm.sent(request.POST, project=project, of=of)
-    if form.is_valid():
-        try:
-            types.change(
-                device_type=device_type, seen=_number(context["version"]), actor=request.user, values=form.values()
-            )
-        except types.ChangedMeanwhile:
-            rows = DeviceType.objects.filter(pk=device_type.pk)
-            context |= {"version": rows.values_list("version", flat=True).first(), "meanwhile": True}
-        except (DeviceError, ValidationError) as error:
-            _tell(form, error)
-        else:
-            messages.success(request, _("The device type is saved."))
-            return redirect("devices:type", device_type_id=device_type.pk)
-    return _wrong(request, form, context)
+    project, of = device_type.project, ConnectivityKind(device_type.connectivity)
+    version = request.POST.get("version", str(device_type.version))
+    context = _context(project, of) | {"device_type": device_type, "count": types.count_of(device_type)}
+    context |= {"counted": types.COUNTED, "version": version}
+    form = _asked(request, project, of) or TypeForm.of_type(device_type)
+    if not form.is_bound:
+        return _form(request, form, context)
+
+    def keep(values: dict[str, Any]) -> DeviceType:
+        return types.change(device_type=device_type, seen=_number(version), actor=request.user, values=values)
+
+    try:
+        kept = _kept(form, keep)
+    except types.ChangedMeanwhile:
+        rows = DeviceType.objects.filter(pk=device_type.pk)
+        now = {"version": rows.values_list("version", flat=True).first(), "meanwhile": True}
+        return _wrong(request, form, context | now)
+    if kept is None:
+        return _wrong(request, form, context)
+    messages.success(request, _("The device type is saved."))
+    return redirect("devices:type", device_type_id=device_type.pk)
 
 
 @type_view("POST", own=True)
@@ -170,10 +157,41 @@ def _number(text: object) -> int:
     return int(str(text)) if str(text).isascii() and str(text).isdecimal() and len(str(text)) < 10 else 0
 
 
-def _form(request: PersonRequest, form: TypeForm, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+def _start(request: PersonRequest, makers: list[Project], project: Project | None) -> HttpResponse:
+    start = StartForm(request.GET if "connectivity" in request.GET else None, projects=makers, chosen=project)
+    if start.is_bound and start.is_valid():
+        start.add_error("connectivity", _("The Project's subscription has no such connectivity."))
+    context = {"nav": "types", "form": start, "may_add": bool(makers)}
+    return page(request, "devices/type_add.html", context, status=422 if start.errors else 200)
+
+
+def _context(project: Project, of: ConnectivityKind) -> dict[str, Any]:
     units = sorted(senml_records.UNITS, key=str.casefold)
-    context = context | {"nav": "types", "form": form, "units": units}
-    return page(request, EDIT, context, partial="type-form", status=status)
+    return {"nav": "types", "project": project, "connectivity": connectivity.by_slug(of).label, "units": units}
+
+
+def _asked(request: PersonRequest, project: Project, of: ConnectivityKind) -> TypeForm | None:
+    """The form that was posted: bound, to be checked and kept, or only with a row more or less; None: none was."""
+    if request.method != "POST":
+        return None
+    if "change" in request.POST:
+        return TypeForm.typed(request.POST, request.POST["change"], project=project, of=of)
+    return TypeForm.posted(request.POST, project=project, of=of)
+
+
+def _kept(form: TypeForm, keep: Callable[[dict[str, Any]], DeviceType]) -> DeviceType | None:
+    """What the form says, kept; None: the form says why not."""
+    if not form.is_valid():
+        return None
+    try:
+        return keep(form.values())
+    except (DeviceError, ValidationError) as error:
+        _tell(form, error)
+    return None
+
+
+def _form(request: PersonRequest, form: TypeForm, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    return page(request, EDIT, context | {"form": form}, partial="type-form", status=status)
 
 
 def _wrong(request: PersonRequest, form: TypeForm, context: dict[str, Any]) -> HttpResponse:

@@ -148,6 +148,15 @@ def test_project_sees_the_lock_and_cannot_see_the_keys(support: Client, cast: Ca
     assert client.get(f"/devices/{device.pk}/network/").status_code == 302
 
 
+def test_devices_are_not_changed_or_deleted_past_their_services(support: Client, cast: Cast) -> None:
+    device = factories.device(cast.project, name="Stays")
+    base = f"/admin/devices/device/{device.pk}"
+    assert support.post(f"{base}/change/", {"name": "Other"}).status_code == 403
+    assert support.post(f"{base}/delete/", {"post": "yes"}).status_code == 403
+    with scopes_disabled():
+        assert Device.objects.get(pk=device.pk).name == "Stays"
+
+
 def test_type_of_another_project_is_refused(support: Client, cast: Cast) -> None:
     response = add(support, cast, factories.own_type(cast.elsewhere, "Theirs"))
     assert response.status_code == 422
