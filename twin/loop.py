@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
 
 from accounts.models import User
+from common import written
 from common.states import StateConflict
 from devices import connectivity, live
 from devices.capabilities import NotAllowedForType
@@ -264,6 +265,7 @@ def _try(
                 confirmed=order.made.confirmed,
                 actor=actor,
                 source=Source.DESIRED,
+                label=_told(order),
                 now=now,
             )
         except NotNow as error:
@@ -284,6 +286,12 @@ def _try(
                 "reason": "",
             }
     return {"state": Sync.FAILED} | sync.ended(Cause.CODEC, now, str(refused))
+
+
+def _told(order: Order) -> str:
+    """The instruction in words, as Send instruction lists it."""
+    unit = written.unit_of(order.control.unit)
+    return f"{order.control.label}: {order.control.label_of(order.value)} {unit}".rstrip()
 
 
 # Devices that an instruction can be made for; the sweeper passes over the others.
