@@ -22,7 +22,8 @@ function decodeUplink(input) {
 
 
 def add_codec(page: Page, name: str) -> None:
-    page.get_by_role("navigation", name="Main").get_by_role("link", name="Codecs").click()
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Types").click()
+    page.get_by_role("link", name="Codecs", exact=True).click()
     page.get_by_role("link", name="Add codec").first.click()
     page.get_by_label("Project").select_option(label=PROJECT)
     page.get_by_label("Name").fill(name)

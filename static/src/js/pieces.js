@@ -76,14 +76,16 @@
     }
   });
   // A dialog that htmx brings opens itself and leaves the page when it closes.
-  const openArrived = (root) => {
+  const openArrived = (root, opener) => {
     for (const dialog of root.querySelectorAll("dialog[data-open]")) {
-      open(dialog);
+      open(dialog, opener);
       dialog.addEventListener("close", () => dialog.remove(), { once: true });
     }
   };
   openArrived(document);
-  document.addEventListener("htmx:afterSettle", (event) => openArrived(event.target.parentElement || document));
+  document.addEventListener("htmx:afterSettle", (event) => {
+    openArrived(event.target.parentElement || document, event.detail.requestConfig?.elt);
+  });
 
   // details[data-keep-open] with an id: one that a person has opened stays so when its part is read again.
   let opened = [];
