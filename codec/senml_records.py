@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from codec.measurements import Measurement, Value
@@ -150,6 +151,7 @@ class DoubledKeys(dict[str, object]):
     doubled: str = ""
 
 
+@lru_cache(maxsize=4096)
 def device_urn(bn: str) -> tuple[str, str] | None:
     """``("DEVEUI" | "IMEI" | "DVNUUID", id)`` of a complete device base name, ``urn:dev:IMEI:…:``, or None.
 
@@ -200,6 +202,8 @@ def unknown_units(measurements: Sequence[Measurement]) -> list[str]:
     return list(dict.fromkeys(m.unit for m in measurements if m.unit is not None and m.unit not in UNITS))
 
 
+# NUL, and halves of characters.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _BASE = {"bn": str, "bt": float, "bu": str, "bv": float, "bs": float, "bver": int}
 _VALUES = {"v": float, "vs": str, "vb": bool, "vd": bytes}
 _FORMS: Final[Mapping[str, type]] = {
@@ -355,7 +359,7 @@ def _typed(number: int, label: str, form: type, value: object) -> Value:
         case int() if form is int and not isinstance(value, bool):
             return value
         case str() if form is str:
-            if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            if _UNSTORABLE.search(value) is not None:
                 raise SenmlError("The text has characters that cannot be stored.", record=number, field=label)
             return value
         case bytes() if form is bytes:

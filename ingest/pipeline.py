@@ -200,16 +200,16 @@ def _read_pack(entry: Entry) -> Pack:
 
 # --- devices ---
 
-# Devices whose twin or state this batch may be the first to write. Its foreign key takes the device's lock only at
-# the end; whoever removes a device takes that lock first. Taken here, the order is one: device, twin, state. Rows
-# that are there already ask for no lock, so that a fleet that is heard writes nothing here.
+# Devices whose twin this batch may be the first to write (a state is made with its device). Its foreign key takes the
+# device's lock only at the end; whoever removes a device takes that lock first. Taken here, the order is one: device,
+# twin, state. Rows that are there already ask for no lock, so that a fleet that is heard writes nothing here.
 HOLD_NEW = """
-SELECT id FROM devices_device AS device
-WHERE id = ANY(%s) AND (
-    NOT EXISTS (SELECT FROM twin_twin AS twin WHERE twin.device_id = device.id)
-    OR NOT EXISTS (SELECT FROM devices_devicestate AS state WHERE state.device_id = device.id)
+WITH new AS MATERIALIZED (
+    SELECT asked.id FROM unnest(%s::bigint[]) AS asked (id)
+    WHERE NOT EXISTS (SELECT FROM twin_twin AS twin WHERE twin.device_id = asked.id)
 )
-ORDER BY id FOR KEY SHARE OF device
+SELECT device.id FROM devices_device AS device WHERE device.id = ANY(ARRAY(SELECT id FROM new))
+ORDER BY device.id FOR KEY SHARE OF device
 """
 
 

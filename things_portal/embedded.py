@@ -244,7 +244,7 @@ class Postgres:
             "max_connections": 100,
             "shared_buffers": "256MB" if self.durable else "64MB",
             "max_wal_size": "2GB",
-            "wal_compression": "on",
+            # No wal_compression: this build has pglz alone, which takes longer than to write what it saves.
             "random_page_cost": "1.1",
             "jit": "off",
             "timezone": "UTC",

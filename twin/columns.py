@@ -45,7 +45,9 @@ ORDER BY device_id, column_id
 ON CONFLICT (device_id, column_id) DO UPDATE SET number = excluded.number, text = excluded.text
 WHERE (held.number, held.text) IS DISTINCT FROM (excluded.number, excluded.text)
 """
-CHANGED: Final = INDEX.format(twins="(SELECT * FROM twin_twin WHERE device_id = ANY(%(devices)s)) AS twin", kept="true")
+CHANGED: Final = INDEX.format(
+    twins="(SELECT * FROM twin_twin WHERE device_id = ANY(%(devices)s)) AS twin", kept="kept.source = ANY(%(parts)s)"
+)
 # A row that a batch is writing is waited for and read again: it may not have seen that the column is there.
 FILL: Final = INDEX.format(
     twins="(SELECT * FROM twin_twin WHERE device_id > %(after)s AND device_id <= %(up_to)s"
@@ -62,13 +64,13 @@ WHERE held.device_id = ANY(%(devices)s) AND kept.id = held.column_id AND twin.de
 """
 
 
-def follow(device_ids: Sequence[int], *, removed: bool = False) -> None:
-    """Bring the indexes up to date with twins that this transaction has changed; one statement, and one more where
-    values may have gone (``removed``)."""
+def follow(device_ids: Sequence[int], *, parts: Sequence[str] = PARTS, removed: bool = False) -> None:
+    """Bring the indexes up to date with ``parts`` of twins that this transaction has changed; one statement, and one
+    more where values may have gone (``removed``)."""
     if not device_ids:
         return
     with connection.cursor() as cursor:
-        cursor.execute(CHANGED, {"devices": list(device_ids)})
+        cursor.execute(CHANGED, {"devices": list(device_ids), "parts": list(parts)})
         if removed:
             cursor.execute(GONE, {"devices": list(device_ids)})
 

@@ -93,6 +93,7 @@ def keep(batch: Mapping[int, Sequence[Measurement]], now: datetime) -> None:
     if not found:
         return
     numbers = name_numbers({name for _device, name, _at in found})
+    # Texts first: the statement counts them off.
     rows = [(device_id, numbers[name], at, *value) for (device_id, name, at), value in found.items()]
     rows.sort(key=lambda row: row[-1] is None)
     *columns, texts = zip(*rows, strict=True)

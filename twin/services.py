@@ -24,7 +24,7 @@ from accounts.models import User
 from codec.measurements import Measurement
 from devices import capabilities, live
 from devices.capabilities import ALLOWED, Capability, NotAllowedForType
-from devices.models import Device
+from devices.models import Device, ValueSource
 
 from . import columns, content, samples, sync
 from .errors import ChangedMeanwhile, TwinFull
@@ -133,7 +133,7 @@ def update_reported(batch: Mapping[int, Sequence[Measurement]], now: datetime) -
         cursor.execute(MERGE, {"now": now, "values": values})
         changed = dict(cursor.fetchall())
     sync.hear([device_id for device_id, has_desired in changed.items() if has_desired])
-    columns.follow(sorted(changed))
+    columns.follow(sorted(changed), parts=[ValueSource.REPORTED])
     samples.keep(batch, now)
     return set(changed)
 
