@@ -23,8 +23,9 @@ from .models import ConnectivityKind, DeviceType
 # Of a command's values, how many are shown with their bytes.
 SHOWN: Final = 20
 NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-SPAN: Final = re.compile(r"(\d+)\s*(s|min|h|d)", re.IGNORECASE)
-SECONDS: Final = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+SPAN: Final = re.compile(r"(\d+)\s*(s|min|h|u|d)", re.IGNORECASE)
+# "u" is the Dutch hour.
+SECONDS: Final = {"d": 86400, "h": 3600, "u": 3600, "min": 60, "s": 1}
 WAYS: Final = {
     By.CODEC: gettext_lazy("By the codec"),
     By.BYTES: gettext_lazy("Fixed bytes"),
@@ -66,10 +67,10 @@ def span(seconds: int | timedelta) -> str:
     """Exactly so many seconds, as SpanField reads them."""
     rest = int(seconds.total_seconds()) if isinstance(seconds, timedelta) else seconds
     parts = []
-    for unit, size in SECONDS.items():
+    for text, size in ((_("%d d"), 86400), (_("%d h"), 3600), (_("%d min"), 60), (_("%d s"), 1)):
         count, rest = divmod(rest, size)
-        parts += [f"{count} {unit}"] if count else []
-    return " ".join(parts) or "0 s"
+        parts += [text % count] if count else []
+    return " ".join(parts) or _("%d s") % 0
 
 
 class ChoicesField(forms.CharField):

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from django_stubs_ext import StrOrPromise
 
 from common.written import COORDINATES, text_of, unit_of
@@ -28,7 +28,7 @@ RANGES: Final[Mapping[str, tuple[timedelta | None, StrOrPromise]]] = {
     "day": (timedelta(days=1), gettext_lazy("Day")),
     "week": (timedelta(days=7), gettext_lazy("Week")),
     "month": (timedelta(days=31), gettext_lazy("Month")),
-    "all": (None, gettext_lazy("All")),
+    "all": (None, pgettext_lazy("range of time", "All")),
 }
 DEFAULT: Final = "day"
 # Points of a chart, as its width asks for them; and lines of the table.
