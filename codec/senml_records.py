@@ -29,6 +29,7 @@ ABSOLUTE_FROM: Final = 2**28
 LAST_MOMENT: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that a datetime can hold
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:./_]*\Z")
+_REST = re.compile(r"[A-Za-z0-9\-:./_]+\Z")
 DEVICE_BASE = re.compile(r"urn:dev:(DEVEUI|IMEI|DVNUUID):([^:]+):", re.IGNORECASE)
 
 # ThingsML: index → name, unit. The dash of the published list (no unit) is None here.
@@ -151,7 +152,6 @@ class DoubledKeys(dict[str, object]):
     doubled: str = ""
 
 
-@lru_cache(maxsize=4096)
 def device_urn(bn: str) -> tuple[str, str] | None:
     """``("DEVEUI" | "IMEI" | "DVNUUID", id)`` of a complete device base name, ``urn:dev:IMEI:…:``, or None.
 
@@ -170,6 +170,25 @@ def device_urn(bn: str) -> tuple[str, str] | None:
     if re.fullmatch(form[kind], identity) is None:
         return None
     return kind, identity.lower() if kind == "DVNUUID" else identity.upper()
+
+
+# Remembered: all records of a pack have one base name, and all packs of a kind the same names. Long ones, which nobody
+# honest sends, are not asked for here.
+_LONGEST_REMEMBERED: Final = 100
+_remembered_urn = lru_cache(maxsize=4096)(device_urn)
+
+
+@lru_cache(maxsize=4096)
+def _can_follow(own: str) -> bool:
+    """Whether a name may stand behind the base name of a device."""
+    return _REST.match(own) is not None
+
+
+def _plainly_named(base: str, own: str) -> tuple[str, str] | None:
+    """The device, where the base name is that of one and the name may stand behind it; None where that needs a look."""
+    if not own or max(len(base), len(own)) > _LONGEST_REMEMBERED or not _can_follow(own):
+        return None
+    return _remembered_urn(base)
 
 
 def resolve(records: Sequence[object], *, received_at: float) -> Pack:
@@ -239,12 +258,16 @@ class _Resolver:
 
     def add(self, number: int, record: dict[object, object]) -> None:
         fields = _checked(number, record)
-        for label in fields.keys() & _BASE.keys():
-            self.base[label] = fields[label]
+        own = 0
+        for label, value in fields.items():
+            if label in _BASE:
+                self.base[label] = value
+            else:
+                own += 1
         if self.first_base is None and "bn" in fields:
             self.first_base = str(fields["bn"])
-        self._check_version(number)
-        own = fields.keys() - _BASE.keys()
+        if self.version is None or "bver" in fields:
+            self._check_version(number)
         if fields and not own:
             return
         values = [label for label in _VALUES if label in fields]
@@ -257,7 +280,7 @@ class _Resolver:
         if not values:
             return
         value = fields[values[0]]
-        if values[0] == "v":
+        if values[0] == "v" and "bv" in self.base:
             value = float(value) + float(self.base.get("bv", 0.0))
             if not math.isfinite(value):
                 raise SenmlError("The number is too large.", record=number, field="v")
@@ -289,6 +312,9 @@ class _Resolver:
             own = entry[0]
             unit = fields.get("u", entry[1])
         base = str(self.base.get("bn", ""))
+        device = _plainly_named(base, own)
+        if device is not None:
+            return device, own, str(unit) if unit else None
         full = base + own
         if not full:
             raise SenmlError("The record has no name.", record=number, field="n")
@@ -333,6 +359,10 @@ def _checked(number: int, record: dict[object, object]) -> dict[str, Value]:
         if not isinstance(label, str):
             continue
         form = _FORMS.get(label)
+        # What almost every field is, without the ways of the others: a pack has hundreds.
+        if form is float and type(value) is float and math.isfinite(value):
+            fields[label] = value
+            continue
         if form is None:
             if label.endswith("_"):
                 raise SenmlError("The label must be understood but is not known.", record=number, field=label)
