@@ -387,7 +387,11 @@ class _Source:
     def _groups(self, asked: Asked) -> list[Any]:
         """All values of the column, in the order in which people read them."""
         if asked.key == "type":
-            rows = DeviceType.objects.filter(Q(project=None) | Q(project_id__in=self.projects))
+            rows = DeviceType.objects.filter(
+                Q(project=None) | Q(project_id__in=self.projects),
+                # There are many types, and most Projects have devices of a few: one look into an index for each.
+                Exists(Device.objects.filter(type=OuterRef("pk"), project_id__in=self.projects)),
+            )
             names = {pk: (name.casefold(), pk) for pk, name in rows.values_list("pk", "name")}
             found: list[Any] = sorted(names, key=lambda pk: names[pk])
         else:
