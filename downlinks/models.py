@@ -39,6 +39,7 @@ class Event(models.TextChoices):
     REFUSED = "refused", _("The network refused it")
     GIVEN_UP = "given up", _("The network gave it up")
     TIMED_OUT = "timed out", _("Its time is over")
+    EXPIRED = "expired", _("It is not valid any more")
 
 
 P, E = State.PENDING, State.EXECUTING
@@ -56,6 +57,7 @@ MOVES: Final[Mapping[Event, Mapping[State, State]]] = {
     Event.REFUSED: {E: State.FAILED},
     Event.GIVEN_UP: {E: State.FAILED},
     Event.TIMED_OUT: {E: State.FAILED},
+    Event.EXPIRED: {P: State.FAILED},
 }
 
 
@@ -73,6 +75,7 @@ class Cause(models.TextChoices):
         _("The device sent no message in time after which it could go out."),
     )
     NO_ACK = "portal:no-ack", _("It was sent, and the device did not acknowledge it in time.")
+    EXPIRED = "portal:expired", _("It could not be sent before its time was over.")
 
 
 class Source(models.TextChoices):
@@ -92,7 +95,9 @@ class Downlink(models.Model):
     Executing: the sending worker's lease or the wait before the next try, then the deadline.
     ``accepted_at``: the network has it, or the device fetched it. ``sent_at`` (on air, or handed over) and
     ``acknowledged_at`` are different facts. ``payload``: bytes (LoRa) or a SenML pack in JSON; ``label``: what it
-    says, where it was made of a command or desired value.
+    says, where it was made of a command or desired value. ``valid_until``: it is not begun at or after this moment.
+    ``again``: the number of the instruction that this one repeats. ``gateway``, ``window`` (RX1, RX2) and ``fcnt_down``
+    are of the frame that carried it, as far as the network tells.
     """
 
     pk = models.CompositePrimaryKey("device_id", "number")
@@ -114,7 +119,15 @@ class Downlink(models.Model):
     executing_at = models.DateTimeField(_("executing"), null=True)
     due_at = models.DateTimeField(_("looked at again"), null=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    valid_until = models.DateTimeField(_("valid until"), null=True)
+    again = models.IntegerField(_("repeats"), null=True)
+    cancelled_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False, verbose_name=_("cancelled by")
+    )
     accepted_at = models.DateTimeField(_("accepted by the network"), null=True)
+    gateway = models.CharField(_("gateway"), max_length=32, blank=True, default="", db_default="")
+    window = models.CharField(_("window"), max_length=8, blank=True, default="", db_default="")
+    fcnt_down = models.BigIntegerField("FCntDown", null=True)
     sent_at = models.DateTimeField(_("on air"), null=True)
     acknowledged_at = models.DateTimeField(_("acknowledged"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
