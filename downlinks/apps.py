@@ -8,10 +8,12 @@ class DownlinksConfig(AppConfig):
 
     def ready(self) -> None:
         from devices import bulk, deletion, tabs
+        from lora import carried
 
         from . import bulk as actions
-        from . import queue, tab
+        from . import queue, reading, tab
 
         tabs.register(tab.TAB)
         bulk.register(actions.INSTRUCTION)
         deletion.register(queue.forget)
+        carried.register(reading.carried)

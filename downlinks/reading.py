@@ -6,8 +6,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
+from django.urls import reverse
 from django.utils.translation import gettext as _
+
+from devices.models import Device
+from lora.carried import Instruction
 
 from .models import Cause, Downlink, State
 
@@ -124,6 +129,19 @@ def page_of(device_id: int, before: int | None) -> Found:
     found = [Row(values) for values in rows.order_by("-number").values(*COLUMNS)[: PAGE + 1]]
     older = found[PAGE - 1].values["number"] if len(found) > PAGE else None
     return Found(found[:PAGE], before, older)
+
+
+def carried(device: Device, correlation_id: UUID) -> Instruction | None:
+    """The instruction that a frame carried, and the page of the table on which it stands."""
+    row = Downlink.objects.filter(correlation_id=correlation_id, device=device).values("number", "label").first()
+    if row is None:
+        return None
+    number = row["number"]
+    where = reverse("downlinks:send", kwargs={"device_id": device.pk})
+    name = _("Instruction %(number)d") % {"number": number}
+    return Instruction(
+        f"{name}: {row['label']}" if row["label"] else name, f"{where}?before={number + 1}#downlink-{number}"
+    )
 
 
 def parse_number(text: str) -> int | None:
