@@ -12,11 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from codec.lorawan import eu868
-from common.written import text_of, unit_of
-from devices import codecs
 from devices.models import Device
 
-from . import carried, frames, mac_words, on_air, places
+from . import carried, decoded, frames, mac_words, on_air, places
 from .history import Cursor, Row, oldest
 from .models import Direction, Frame, FrameKind
 from .networks.thingpark import CAUSES
@@ -26,25 +24,6 @@ METHODS: Final = {
     "TDOA": gettext_lazy("from the differences in arrival time at the gateways (TDoA)"),
     "RSSI": gettext_lazy("from the strength at the gateways (RSSI)"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value by the codec of the device type, ready to show."""
-
-    name: str
-    text: str
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class ByCodec:
-    """What the codec of the device type, as it is now, makes of the frame's payload."""
-
-    values: list[Value]
-    error: str
-    warnings: tuple[str, ...]
-    logs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +48,22 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """The position that the network computed. ``on_map``: what static/src/js/map.js draws, as JSON."""
+    """The position that the network computed. ``pictures``: all in one, and nearer where its circle is too small there.
+    ``on_map``: what static/src/js/map.js draws, as JSON."""
 
     latitude: float
     longitude: float
     radius: float | None
     method: str
     solved_at: datetime | None
-    picture: places.Picture
+    pictures: list[places.Picture]
     on_map: str
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """An opened frame: what is worked out only then. ``codec`` None: the device type has none in use, or there is
-    nothing for it to read. ``unlocated``: an uplink that can have a position and has none."""
+    """An opened frame: what is worked out only then. ``unlocated``: an uplink that can have a position and has none.
+    ``reads``: what the codec and the decoders make of the payload."""
 
     row: Row
     air: on_air.OnAir | None = None
@@ -96,7 +76,7 @@ class Detail:
     window: str = ""
     gateway: str = ""
     session: list[tuple[str, str]] = field(default_factory=list)
-    codec: ByCodec | None = None
+    reads: list[decoded.Read] = field(default_factory=list)
     raw: str = ""
 
     @property
@@ -154,28 +134,8 @@ def detail_of(device: Device, cursor: Cursor | None, now: datetime) -> Detail | 
         window=str(told.get("window", "")),
         gateway=str(told.get("gateway", "")),
         session=_session(frame),
-        codec=_by_codec(device, frame),
+        reads=decoded.read(device, frame),
         raw=json.dumps(raw(frame), indent=2, ensure_ascii=False),
-    )
-
-
-def _by_codec(device: Device, frame: Frame) -> ByCodec | None:
-    if device.type.codec_id is None or not frame.fport or not frame.payload:
-        return None
-    codec = codecs.in_use([device.type_id]).get(device.type_id)
-    if codec is None:
-        return None
-    downlink = frame.direction == Direction.DOWNLINK
-    told = codecs.read(codec, bytes(frame.payload), frame.fport, frame.received_at, downlink=downlink)
-    if downlink and told.kind == "missing":
-        return None
-    return ByCodec(
-        values=[
-            Value(one.name, text_of(one.value, one.unit or ""), unit_of(one.unit or "")) for one in told.measurements
-        ],
-        error=told.error,
-        warnings=told.warnings,
-        logs=told.logs,
     )
 
 
@@ -216,7 +176,7 @@ def _location(frame: Frame, position: places.Place, heard: list[Heard]) -> Locat
         radius=radius,
         method=str(METHODS.get(method, method)),
         solved_at=_moment(frame.detail.get("location_solved")),
-        picture=places.picture(position, radius, gateways),
+        pictures=places.pictures(position, radius, gateways),
         on_map=json.dumps(on_map),
     )
 

@@ -16,7 +16,8 @@ EARTH_RADIUS: Final = 6_371_008.8
 WIDTH, HEIGHT, MARGIN = 480, 320, 48
 # Metres across where there is nothing to measure by: one place without a radius.
 NOTHING: Final = 500.0
-LEAST_RADIUS: Final = 3.0
+# A circle that is drawn smaller disappears under the position's own dot: it gets a second picture.
+LEAST_RADIUS: Final = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,13 @@ class Picture:
         return f"{self.bar_metres // 1000} km" if self.bar_metres >= 1000 else f"{self.bar_metres} m"
 
 
+def pictures(position: Place, radius: float | None, gateways: Sequence[Gateway]) -> list[Picture]:
+    """The picture of all, and one of the circle alone where it cannot be seen in the first."""
+    whole = picture(position, radius, gateways)
+    hidden = whole.radius is not None and whole.radius < LEAST_RADIUS
+    return [whole, picture(position, radius, [])] if hidden else [whole]
+
+
 def picture(position: Place, radius: float | None, gateways: Sequence[Gateway]) -> Picture:
     """The position with its circle, and the gateways around it, all in the picture."""
     reach = radius or 0.0
@@ -96,7 +104,7 @@ def picture(position: Place, radius: float | None, gateways: Sequence[Gateway]) 
     bar_metres = _round_length(WIDTH / 4 / scale)
     return Picture(
         position=Mark(*at(0, 0)),
-        radius=max(round(reach * scale, 1), LEAST_RADIUS) if radius else None,
+        radius=round(reach * scale, 1) if radius else None,
         gateways=[
             Mark(*at(*point), text=str(gateway.number), title=gateway.name)
             for gateway, point in zip(gateways, points, strict=True)

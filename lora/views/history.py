@@ -55,4 +55,5 @@ def _listed(device: Device, asked: reading.Asked, found: reading.Found) -> dict[
         "found": found,
         "kinds": reading.kind_links(asked),
         "retention": settings.FRAME_RETENTION_DAYS,
+        "tiles": settings.MAP_TILES,
     }

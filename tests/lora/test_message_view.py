@@ -15,7 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django_scopes import scopes_disabled
 
-from devices.models import Device, DeviceType
+from devices.models import Device, DeviceType, FlowLink
 from downlinks.models import Downlink
 from lora.history import Cursor
 from lora.models import FrameKind
@@ -73,7 +73,7 @@ def test_gateways_stand_in_a_table_with_their_distance(cast: Cast, device: Devic
     near = {"gateway": "FF0109E8", "rssi": -107.0, "snr": 3.0, "latitude": 51.9325, "longitude": 4.47917}
     told = {"receptions": [near, {"gateway": "FF010A11", "rssi": -118.5, "snr": -4.25, "esp": -124.2}]}
     page = get(cast, url(device, f"{open_frame(device, now, detail=told)}/"))
-    first, second = re.findall(r'<tr><td class="right num">\d</td>.*?</tr>', page)
+    first, second = re.findall(r'<tr><td class="right num m-lead">\d</td>.*?</tr>', page)
     for text in (">1<", "FF0109E8", "-107 dBm", "3 dB", ">-109 dBm<", ">1.1 km<"):
         assert text in first, text
     for text in (">2<", "FF010A11", "-118.5 dBm", "-4.3 dB", ">-124 dBm<", ">–<"):
@@ -165,12 +165,25 @@ def test_position_is_told_and_drawn(cast: Cast, device: Device, now: datetime) -
     page = get(cast, url(device, f"{open_frame(device, now, detail=told)}/"))
     for text in ("51.922500, 4.479170", "within 118 m", "theoretical inaccuracy", "arrival time", "1 Feb 2026"):
         assert text in page, text
-    drawing = page.split("<svg viewBox")[-1].split("</svg>")[0]
+    (drawing,) = drawings(page)
     assert drawing.count('class="reach"') == 1 and drawing.count('class="here"') == 1
     assert drawing.count('class="gateway"') == 1 and "<title>FF0109E8</title>" in drawing
     assert "500 m</text>" in drawing and ">N</text>" in drawing
     # Without tiles of a server nothing leads to one.
     assert "data-map" not in page and "leaflet" not in page and "map.js" not in page
+
+
+def drawings(page: str) -> list[str]:
+    return [part.split("</svg>")[0] for part in page.split('<svg viewBox="0 0 480 320"')[1:]]
+
+
+def test_small_radius_is_drawn_again_from_nearer(cast: Cast, device: Device, now: datetime) -> None:
+    told = {"receptions": [{"gateway": "FF0109E8", "latitude": 52.0, "longitude": 4.47917}]}
+    page = get(cast, url(device, f"{open_frame(device, now, detail=told)}/"))
+    whole, nearer = drawings(page)
+    assert "2 km</text>" in whole and 'class="gateway"' in whole
+    assert nearer.count('class="reach"') == 1 and 'class="gateway"' not in nearer and "100 m</text>" in nearer
+    assert "The second drawing shows the radius from nearer." in page
 
 
 def test_position_without_radius_or_gateways(cast: Cast, device: Device, now: datetime) -> None:
@@ -185,7 +198,7 @@ def test_numbers_of_the_drawing_keep_their_point_in_dutch(cast: Cast, device: De
     cursor = open_frame(device, now, detail={"receptions": [{"gateway": "A", "latitude": 51.93, "longitude": 4.5}]})
     page = get(cast, url(device, f"{cursor}/"))
     assert 'lang="nl"' in page
-    drawing = page.split("<svg viewBox")[-1].split("</svg>")[0]
+    drawing = "".join(drawings(page))
     assert re.search(r'class="reach" cx="[\d.]+" cy="[\d.]+" r="[\d.]+"', drawing)
     assert not re.search(r'="[-\d]*,', drawing)
 
@@ -404,7 +417,7 @@ def test_message_shows_where_the_codec_failed(cast: Cast, device: Device, now: d
     factories.codec(cast.project, CODEC, of=device.type)
     cursor = frame(device, now, fport=3, payload=b"\xff")
     shown = get(cast, url(device, f"{cursor}/"))
-    assert "The codec could not read this message." in shown
+    assert "This message could not be read." in shown
     assert re.search(r"Line 3, column \d+: The codec threw: Error: Too hot\.", shown)
     assert "port 3" in shown
 
@@ -417,6 +430,34 @@ def test_downlink_is_read_by_the_codec_where_it_can(cast: Cast, device: Device, 
     with scopes_disabled():
         type(made).objects.filter(pk=made.pk).update(in_use=newer)
     assert "by the codec" not in get(cast, url(device, f"{cursor}/"))
+
+
+def test_built_in_decoders_read_what_no_codec_does(cast: Cast, device: Device, now: datetime) -> None:
+    DeviceType.objects.filter(pk=device.type_id).update(decoders=["cayenne-lpp"])
+    cursor = frame(device, now, fport=1, payload=bytes.fromhex("01670110"))
+    shown = get(cast, url(device, f"{cursor}/"))
+    assert "<h3" in shown and "Values by CayenneLPP" in shown
+    assert re.search(r'<dd class="value">27.2 <span class="quiet">°C</span>', shown)
+    wrong = frame(device, now, 2, fport=1, payload=bytes.fromhex("01FF"))
+    shown = get(cast, url(device, f"{wrong}/"))
+    assert "Values by CayenneLPP" in shown and "This message could not be read." in shown
+
+
+def test_decoder_of_the_flow_counts_and_raw_ones_repeat_nothing(cast: Cast, device: Device, now: datetime) -> None:
+    DeviceType.objects.filter(pk=device.type_id).update(decoders=["raw-lora", "cayenne-lpp"])
+    cursor = frame(device, now, fport=1, payload=bytes.fromhex("01670110"))
+    assert "Values by" not in get(cast, url(device, f"{cursor}/"))
+    with scopes_disabled():
+        FlowLink.objects.create(device=device, flow=factories.flow(cast.project, decoder="cayenne-lpp"))
+    assert "Values by CayenneLPP" in get(cast, url(device, f"{cursor}/"))
+
+
+def test_decoder_reads_what_the_codec_could_not(cast: Cast, device: Device, now: datetime) -> None:
+    factories.codec(cast.project, CODEC, of=device.type)
+    DeviceType.objects.filter(pk=device.type_id).update(decoders=["cayenne-lpp"])
+    cursor = frame(device, now, fport=3, payload=bytes.fromhex("FF670110"))
+    shown = get(cast, url(device, f"{cursor}/"))
+    assert "Too hot." in shown and "Values by CayenneLPP" in shown
 
 
 @pytest.mark.parametrize("fields", [{"fport": 0}, {"fport": None}, {"fport": 3, "payload": b""}])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora.places import HEIGHT, WIDTH, Gateway, Place, distance, picture, place_of
+from lora.places import HEIGHT, WIDTH, Gateway, Place, distance, picture, pictures, place_of
 
 LATITUDES, LONGITUDES = st.floats(-90, 90), st.floats(-180, 180)
 PLACES = st.builds(Place, LATITUDES, LONGITUDES)
@@ -75,10 +75,14 @@ def test_position_alone_is_in_the_middle() -> None:
     assert drawn.bar_text == "200 m"
 
 
-def test_a_small_radius_beside_a_far_gateway_is_still_seen() -> None:
-    drawn = picture(ROTTERDAM, 10.0, [gateway(1, UTRECHT)])
-    assert drawn.radius == 3.0
-    assert drawn.bar_text == "10 km"
+def test_a_small_radius_beside_a_far_gateway_gets_a_picture_of_its_own() -> None:
+    whole, nearer = pictures(ROTTERDAM, 150.0, [gateway(1, UTRECHT)])
+    assert (whole.bar_text, nearer.bar_text) == ("10 km", "100 m")
+    assert whole.radius is not None and nearer.radius is not None
+    assert (whole.radius < 2, nearer.radius > 100) == (True, True)
+    assert nearer.gateways == []
+    assert len(pictures(ROTTERDAM, 150.0, [gateway(1, Place(51.924, 4.48))])) == 1
+    assert len(pictures(ROTTERDAM, None, [gateway(1, UTRECHT)])) == 1
 
 
 @given(PLACES, st.none() | st.floats(0, 1e7), st.lists(PLACES, max_size=8))

@@ -1,5 +1,5 @@
-// Puts a map (Leaflet) in the place of the drawing of a computed position wherever [data-map] tells what to show; the
-// drawing comes back where no tile can be had. Leaflet is fetched when the first map is wanted.
+// Puts a map (Leaflet) in the place of the drawings of a computed position wherever [data-map] tells what to show; the
+// drawings come back where no tile can be had. Leaflet is fetched when the first map is wanted.
 (() => {
   const MOST_ZOOM = 17;
   let fetched;
@@ -17,11 +17,11 @@
 
   const draw = (figure) => {
     const { position, radius, gateways } = JSON.parse(figure.dataset.map);
-    const drawing = figure.querySelector("svg");
+    const drawings = figure.querySelector(".pictures");
     const place = element("div", { className: "map" });
     place.setAttribute("role", "region");
-    place.setAttribute("aria-label", drawing.getAttribute("aria-label"));
-    drawing.before(place);
+    place.setAttribute("aria-label", drawings.querySelector("svg").getAttribute("aria-label"));
+    drawings.before(place);
     figure.dataset.drawn = "map";
     const map = L.map(place, { scrollWheelZoom: false, zoomControl: false });
     map.attributionControl.setPrefix(false);
