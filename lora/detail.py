@@ -15,9 +15,10 @@ from codec.lorawan import eu868
 from devices.models import Device
 
 from . import carried, decoded, frames, mac_words, on_air, places
-from .history import Cursor, Row, oldest
+from .history import Row
 from .models import Direction, Frame, FrameKind
 from .networks.thingpark import CAUSES
+from .search import Cursor, oldest
 
 # How the network found the position, by the word that it uses.
 METHODS: Final = {

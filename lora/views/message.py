@@ -13,7 +13,7 @@ from devices.models import Device
 from devices.views import detail
 from lora import detail as reading
 from lora import frames
-from lora.history import Cursor, oldest
+from lora.search import Cursor, oldest
 from lora.views.history import HISTORY
 
 

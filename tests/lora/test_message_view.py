@@ -17,8 +17,8 @@ from django_scopes import scopes_disabled
 
 from devices.models import Device, DeviceType, FlowLink
 from downlinks.models import Downlink
-from lora.history import Cursor
 from lora.models import FrameKind
+from lora.search import Cursor
 from tests import factories
 from tests.cast import Cast
 from tests.lora_frames import DOWN, HTMX, UP, frame, get, keys, url
