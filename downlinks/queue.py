@@ -7,12 +7,12 @@ Claiming needs no lock: it changes the head only, in one conditional statement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from common import doorbell
 from devices import live
@@ -82,17 +82,40 @@ def forget(device_id: int) -> None:
 def finish(device_id: int, number: int, event: Event, now: datetime, *, source: str, **facts: Any) -> bool:
     """Move to the final state that the event leads to, write the facts, let the next one go first, and tell of it, in
     one transaction. False where the instruction was not in a state that the event starts from."""
-    (before, after), *_others = MOVES[event].items()
     with transaction.atomic():
         lock(device_id)
-        moved = Downlink.objects.filter(device_id=device_id, number=number, state=before)
-        if not moved.update(state=after, head=False, due_at=None, finished_at=now, **facts):
+        rows = Downlink.objects.filter(device_id=device_id, number=number)
+        if not _end(rows, event, now, facts):
             return False
-        if not Downlink.objects.filter(device_id=device_id, head=True).exists():
-            promote(device_id, now)
-        tell(device_id, number, source)
-        live.changed(device_id, "downlinks")
+        _follow(device_id, {number: source}, now)
     return True
+
+
+def finish_pending(device_id: int, event: Event, now: datetime, **facts: Any) -> list[int]:
+    """:func:`finish` for all that are pending; their numbers, in order."""
+    with transaction.atomic():
+        lock(device_id)
+        rows = Downlink.objects.filter(device_id=device_id, state=State.PENDING)
+        # Held against whoever claims the first of them: those that are told of are those that end.
+        ended = dict(rows.select_for_update().order_by("number").values_list("number", "source"))
+        if ended:
+            _end(rows, event, now, facts)
+            _follow(device_id, ended, now)
+    return list(ended)
+
+
+def _end(rows: QuerySet[Downlink], event: Event, now: datetime, facts: Mapping[str, Any]) -> int:
+    (before, after), *_others = MOVES[event].items()
+    return rows.filter(state=before).update(state=after, head=False, due_at=None, finished_at=now, **facts)
+
+
+def _follow(device_id: int, ended: Mapping[int, str], now: datetime) -> None:
+    """What follows on an end. ``ended``: by number, the source of the instruction."""
+    if not Downlink.objects.filter(device_id=device_id, head=True).exists():
+        promote(device_id, now)
+    for number, source in ended.items():
+        tell(device_id, number, source)
+    live.changed(device_id, "downlinks")
 
 
 def note(device_id: int, number: int, fact: str, *, source: str = "", **facts: Any) -> bool:
