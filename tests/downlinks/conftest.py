@@ -31,23 +31,32 @@ def at(seconds: float) -> datetime:
 
 class RecordedNetwork(Lora):
     """Takes an instruction once per correlation id, as the contract of ``send`` asks. ``answers``: errors to raise,
-    one per call, None for none. ``during``: what happens while it is asked."""
+    one per call, None for none. ``during``: what happens while it is asked. ``knows``: whether it says what it has had.
+    """
 
     def __init__(self) -> None:
         self.calls: list[Instruction] = []
         self.answers: list[Exception | None] = []
         self.during: Any = None
+        self.knows = False
+        self.asked: list[UUID] = []
+        self.had: set[UUID] = set()
         self.room: int | None = 51
         self.rooms: dict[int, int] = {}
 
     def send(self, device: Device, instruction: Instruction) -> bool:
         self.calls.append(instruction)
+        self.had.add(instruction.correlation_id)
         if self.during:
             self.during()
         answer = self.answers.pop(0) if self.answers else None
         if answer:
             raise answer
         return True
+
+    def has(self, device: Device, correlation_id: UUID) -> bool:
+        self.asked.append(correlation_id)
+        return self.knows and correlation_id in self.had
 
     def largest_payloads(self, devices: Iterable[Device]) -> dict[int, int | None]:
         return {device.pk: self.rooms.get(device.pk, self.room) for device in devices}
