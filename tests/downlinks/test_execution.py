@@ -17,7 +17,7 @@ from devices.services import activate, deactivate, link_flow, unlink_flow
 from downlinks import execution, handover, queue, tasks
 from downlinks.models import Cause, Downlink, Event
 from tests.cast import Cast
-from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, at_once, states
+from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, at_once, lost, states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
 DAY = 86400
@@ -319,7 +319,7 @@ def test_network_is_asked_before_it_is_sent_again(device: Device, network: Recor
     """A worker that died after the network had it: a network that can say so is not given it a second time."""
     downlink = ask(device)
     network.knows = knows
-    network.answers = [SystemExit()]  # type: ignore[list-item]
+    network.answers = [lost(SystemExit())]
     with pytest.raises(SystemExit):
         execution.run(device.pk, now=at(0))
     assert network.asked == [], "the first time there is nothing to ask"
