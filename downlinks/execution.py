@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Least
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
 
 from devices import connectivity, live
@@ -26,7 +27,7 @@ from devices.errors import NetworkRefused, NetworkUnavailable
 from devices.models import Connection, Device, Processing
 
 from . import queue
-from .models import Cause, Downlink, Event, State
+from .models import FINAL, Cause, Downlink, Event, State
 
 logger = logging.getLogger(__name__)
 
@@ -37,37 +38,40 @@ BACKOFF: Final = (2, 5, 15, 60, 300)
 RING_AGAIN: Final = timedelta(seconds=10)
 SWEEP_LIMIT: Final = 1000
 
-# Two ways of taking the head. Both require that the device is active in the portal and on its network and that the
-# time is not over. What concerns the row stands on the row itself: of two at once, the second sees what the first did.
-CLAIM: Final = """
+# Takes the head of a device that is active in the portal and on its network. What concerns the row stands on the row
+# itself: of two at once, the second sees what the first did.
+TAKE: Final = """
 UPDATE downlinks_downlink AS d
-SET state = 'executing', executing_at = COALESCE(d.executing_at, %(now)s), attempts = d.attempts + 1,
-    deadline = COALESCE(d.deadline, a.deadline), due_at = LEAST(%(now)s + %(lease)s, d.deadline, a.deadline)
+SET state = '{target}', executing_at = COALESCE(d.executing_at, %(now)s), attempts = d.attempts + 1,
+    deadline = COALESCE(d.deadline, a.deadline), {facts}
 FROM (
     SELECT v.id, %(now)s + make_interval(
         secs => COALESCE(t.downlink_timeout_seconds, (%(timeouts)s::jsonb ->> t.connectivity)::int)) AS deadline
     FROM devices_device AS v JOIN devices_devicetype AS t ON t.id = v.type_id
     WHERE v.id = %(device_id)s AND v.processing_status = 'active' AND v.connection_status = 'active'
 ) AS a
-WHERE d.device_id = %(device_id)s AND d.head AND d.accepted_at IS NULL
-    AND (d.state = 'pending' OR d.state = 'executing' AND d.due_at <= %(now)s AND d.deadline > %(now)s)
+WHERE d.device_id = %(device_id)s AND d.head AND d.state IN ({sources}) AND (d.deadline > %(now)s) IS NOT FALSE
+    AND ((d.valid_until > %(now)s) IS NOT FALSE OR d.accepted_at IS NOT NULL) AND {only}
 RETURNING d.number, d.attempts, d.source, d.correlation_id, d.encoder, d.payload, d.fport, d.confirmed"""
 
+
+def _taking(event: Event, *, facts: str, only: str) -> str:
+    sources = ", ".join(f"'{state.value}'" for state in event.sources)
+    return TAKE.format(target=event.target.value, sources=sources, facts=facts, only=only)
+
+
+CLAIM: Final = _taking(
+    Event.CLAIM,
+    facts="due_at = LEAST(%(now)s + %(lease)s, d.deadline, a.deadline)",
+    only="d.accepted_at IS NULL AND (d.state = 'pending' OR d.due_at <= %(now)s)",
+)
 # Not for LoRa: its instructions have an FPort and go through their network.
-HAND_OVER: Final = """
-UPDATE downlinks_downlink AS d
-SET state = 'executing', executing_at = COALESCE(d.executing_at, %(now)s), attempts = d.attempts + 1,
-    deadline = COALESCE(d.deadline, a.deadline), due_at = COALESCE(d.deadline, a.deadline),
-    accepted_at = COALESCE(d.accepted_at, %(now)s), sent_at = COALESCE(d.sent_at, %(now)s), cause = '', reason = ''
-FROM (
-    SELECT v.id, %(now)s + make_interval(
-        secs => COALESCE(t.downlink_timeout_seconds, (%(timeouts)s::jsonb ->> t.connectivity)::int)) AS deadline
-    FROM devices_device AS v JOIN devices_devicetype AS t ON t.id = v.type_id
-    WHERE v.id = %(device_id)s AND v.processing_status = 'active' AND v.connection_status = 'active'
-) AS a
-WHERE d.device_id = %(device_id)s AND d.head AND d.fport IS NULL
-    AND (d.state = 'pending' OR d.state = 'executing' AND d.deadline > %(now)s)
-RETURNING d.number, d.attempts, d.source, d.correlation_id, d.encoder, d.payload, d.fport, d.confirmed"""
+HAND_OVER: Final = _taking(
+    Event.HAND_OVER,
+    facts="due_at = COALESCE(d.deadline, a.deadline), accepted_at = COALESCE(d.accepted_at, %(now)s),"
+    " sent_at = COALESCE(d.sent_at, %(now)s), cause = '', reason = ''",
+    only="d.fport IS NULL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,29 @@ def parameters(device_id: int, now: datetime) -> dict[str, Any]:
     return {"device_id": device_id, "now": now, "lease": LEASE, "timeouts": json.dumps(timeouts)}
 
 
+def hold_reason(device: Device) -> str:
+    """Why nothing leaves to this device now, as a sentence; "" where nothing holds its queue. As CLAIM asks it."""
+    if device.processing_status == Processing.DEACTIVATED:
+        return _("The device is deactivated: its instructions wait until it is activated.")
+    if device.processing_status != Processing.ACTIVE:
+        return _("The device is in no Flow: its instructions wait until it is linked to one.")
+    if device.connection_status == Connection.DEACTIVATED:
+        return _("The connectivity is deactivated: instructions wait until it is activated.")
+    if device.connection_status != Connection.ACTIVE:
+        return _("The device is not active on its network: its instructions wait until it is.")
+    return ""
+
+
+def waiting_reason(device: Device, downlink: Downlink) -> str:
+    """Why this instruction is not on its way now, as a sentence; "" where nothing holds it up, or nothing can any more.
+
+    Costs no query: the device is taken as it was read.
+    """
+    if downlink.state in FINAL or downlink.accepted_at is not None:
+        return ""
+    return hold_reason(device) or ("" if downlink.head else _("It waits for the instructions before it."))
+
+
 def run(device_id: int, *, now: datetime | None = None) -> bool:
     """Send the head of the device's queue if it may be sent and nobody else is at it. True where it was claimed."""
     with scopes_disabled():
@@ -120,8 +147,11 @@ def run(device_id: int, *, now: datetime | None = None) -> bool:
 
 def _send(device: Device, taken: Taken, now: datetime | None) -> None:
     rows = Downlink.objects.filter(device_id=device.pk, number=taken.number, state=State.EXECUTING, accepted_at=None)
+    network = connectivity.of(device)
     try:
-        accepted = connectivity.of(device).send(device, taken.instruction)
+        # An earlier try may have come to the network without its answer coming back.
+        held = taken.attempts > 1 and network.has(device, taken.instruction.correlation_id)
+        accepted = held or network.send(device, taken.instruction)
     except NetworkRefused as error:
         facts = {"cause": "refused", "reason": str(error)[:300]}
         queue.finish(device.pk, taken.number, Event.REFUSED, now or timezone.now(), source=taken.source, **facts)
@@ -136,7 +166,7 @@ def _send(device: Device, taken: Taken, now: datetime | None) -> None:
         if accepted:
             queue.note(device.pk, taken.number, "accepted_at", accepted_at=now or timezone.now(), cause="", reason="")
         else:
-            rows.update(due_at=F("deadline"))
+            rows.update(due_at=Least(F("deadline"), F("valid_until")))
     live.changed(device.pk, "downlinks")
 
 
@@ -144,32 +174,63 @@ def _later(rows: Any, taken: Taken, error: str, now: datetime) -> None:
     """Try again after a while, unless another worker has claimed it meanwhile."""
     wait = BACKOFF[min(taken.attempts, len(BACKOFF)) - 1]
     rows.filter(attempts=taken.attempts).update(
-        due_at=Least(F("deadline"), now + timedelta(seconds=wait)), cause="network", reason=error[:300]
+        due_at=Least(F("deadline"), F("valid_until"), now + timedelta(seconds=wait)),
+        cause="network",
+        reason=error[:300],
     )
 
 
 def sweep(now: datetime, limit: int = SWEEP_LIMIT) -> int:
-    """Fail what is past its deadline; ring for heads whose ring, worker or wait is over. How many were touched.
+    """Fail what is past its deadline or its validity; ring for heads whose ring, worker or wait is over. How many were
+    touched.
 
     Pending heads of devices that are not active stay as they are, and are rung for when they are active again.
     """
-    active = Q(
-        device__processing_status=Processing.ACTIVE, device__connection_status=Connection.ACTIVE, accepted_at=None
-    )
-    due = Downlink.objects.filter(head=True, due_at__lte=now).filter(active | Q(deadline__lte=now))
     with scopes_disabled():
-        rows = list(due.order_by("due_at").values("device_id", "number", "state", "deadline")[:limit])
+        over = _expired(now, limit)
+        active = Q(
+            device__processing_status=Processing.ACTIVE, device__connection_status=Connection.ACTIVE, accepted_at=None
+        )
+        due = Downlink.objects.filter(head=True, due_at__lte=now)
+        due = due.filter(active | Q(deadline__lte=now) | Q(valid_until__lte=now, accepted_at=None))
         rung = []
-        for row in rows:
-            if row["deadline"] is not None and row["deadline"] <= now:
-                time_out(row["device_id"], row["number"], now)
+        rows = due.order_by("due_at").values_list("device_id", "number", "deadline", "valid_until", "accepted_at")
+        for device_id, number, deadline, valid_until, accepted_at in list(rows[:limit]):
+            if deadline is not None and deadline <= now:
+                over += time_out(device_id, number, now)
+            elif valid_until is not None and valid_until <= now and accepted_at is None:
+                over += expire(device_id, number, now)
             else:
-                rung.append(row["device_id"])
+                rung.append(device_id)
         # Before the ring: a worker that claims at once finds its row as it left it.
         Downlink.objects.filter(device_id__in=rung, head=True, state=State.PENDING).update(due_at=now + RING_AGAIN)
         for device_id in rung:
             queue.ring(device_id)
-    return len(rows)
+    return over + len(rung)
+
+
+def _expired(now: datetime, limit: int) -> int:
+    """Fail what is not valid any more while it waits, wherever it stands."""
+    pending = Downlink.objects.filter(state=State.PENDING, valid_until__lte=now).order_by("valid_until")
+    rows = list(pending.values_list("device_id", "number")[:limit])
+    return sum(expire(device_id, number, now) for device_id, number in rows)
+
+
+def expire(device_id: int, number: int, now: datetime) -> bool:
+    """Failed, where it is not valid any more and neither a network nor the device has it; a worker that is about to
+    send it has its lease first."""
+    rows = Downlink.objects.filter(device_id=device_id, number=number, valid_until__lte=now, accepted_at=None)
+    source = rows.values_list("source", flat=True).first()
+    return source is not None and queue.finish(
+        device_id,
+        number,
+        Event.EXPIRED,
+        now,
+        source=source,
+        only=Q(accepted_at=None) & (Q(state=State.PENDING) | Q(due_at__lte=now)),
+        cause=Cause.EXPIRED,
+        reason=str(Cause.EXPIRED.label),
+    )
 
 
 def time_out(device_id: int, number: int, now: datetime) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -85,3 +86,8 @@ class SimulatedNetwork(LoraNetwork):
                 "confirmed": instruction.confirmed,
             },
         )
+
+    def has(self, identity: LoraIdentity, correlation_id: UUID) -> bool:
+        from lora.models import SimulatedDownlink
+
+        return SimulatedDownlink.objects.filter(pk=correlation_id, dev_eui=identity.dev_eui).exists()
