@@ -109,6 +109,8 @@ class Connectivity(ABC):
     step_template: str
     # How long an instruction may be Executing where the device type does not say.
     downlink_timeout: timedelta
+    # What ``send`` reads through the device: fields to select with many devices at once.
+    needed_to_send: tuple[str, ...] = ()
 
     @abstractmethod
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> NetworkForm:
@@ -215,6 +217,10 @@ def largest_payloads(devices: Iterable[Device]) -> dict[int, int | None]:
 
 def _kind(device: Device) -> str:
     return device.type.connectivity
+
+
+def needed_to_send() -> list[str]:
+    return [field for each in _registered.values() for field in each.needed_to_send]
 
 
 def all_registered() -> list[Connectivity]:

@@ -25,6 +25,7 @@ class Lora(Connectivity):
     step_template = "lora/network_step.html"
     # A class A device hears an instruction after its own next message; most send within half a day.
     downlink_timeout = timedelta(hours=24)
+    needed_to_send = ("lora__network",)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
         return forms.form_for(device, data)
@@ -129,7 +130,10 @@ class Lora(Connectivity):
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:
-        identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
+        if LoraIdentity.device.field.remote_field.is_cached(device):  # selected with the device
+            identity: LoraIdentity | None = getattr(device, "lora", None)
+        else:
+            identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
         if identity is None:
             raise NetworkRefused(str(_("The device has no LoRa network info.")))
         return identity
