@@ -7,7 +7,7 @@ class DownlinksConfig(AppConfig):
     verbose_name = _("Instructions")
 
     def ready(self) -> None:
-        from devices import bulk, deletion, tabs
+        from devices import activity, bulk, deletion, tabs
 
         from . import bulk as actions
         from . import queue, tab
@@ -15,3 +15,4 @@ class DownlinksConfig(AppConfig):
         tabs.register(tab.TAB)
         bulk.register(actions.INSTRUCTION)
         deletion.register(queue.forget)
+        activity.on_active.append(queue.release)

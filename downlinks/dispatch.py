@@ -37,11 +37,11 @@ WITH held AS MATERIALIZED (
     ORDER BY d.device_id FOR NO KEY UPDATE OF d
 )
 UPDATE downlinks_downlink AS d SET {values} FROM held
-WHERE d.device_id = ANY(%(devices)s) AND d.device_id = held.device_id AND d.number = held.number AND d.state = 'executing'
-    AND d.accepted_at IS NULL
+WHERE d.device_id = ANY(%(devices)s) AND d.device_id = held.device_id AND d.number = held.number
+    AND d.state = 'executing' AND d.accepted_at IS NULL
 RETURNING d.device_id"""
 ACCEPTED: Final = HELD.format(values="accepted_at = %(now)s, due_at = d.deadline, cause = '', reason = ''", more="")
-FETCHED_LATER: Final = HELD.format(values="due_at = d.deadline", more="")
+FETCHED_LATER: Final = HELD.format(values="due_at = LEAST(d.deadline, d.valid_until)", more="")
 # Only by the one who has it still.
 HANDED_BACK: Final = HELD.format(values="due_at = %(now)s", more="AND d.attempts = n.attempts")
 
@@ -75,7 +75,7 @@ def take_many(device_ids: Collection[int], now: datetime) -> dict[int, Taken]:
     asked = list(dict.fromkeys(device_ids))
     with connection.cursor() as cursor:
         cursor.execute(CLAIM_MANY, parameters(asked, now))
-        found = {device_id: read(rest) for device_id, *rest in cursor.fetchall()}
+        found = {row[0]: read(row) for row in cursor.fetchall()}
     _tell(found)
     return {device_id: found[device_id] for device_id in asked if device_id in found}
 

@@ -462,6 +462,9 @@ def _instructions(told: list[tuple[Known, Event]], changes: dict[int, set[str]],
                 delivered=event.delivered,
                 cause=event.cause,
                 reason=words,
+                gateway=event.gateway,
+                window=event.window,
+                fcnt=event.fcnt,
                 now=now,
             )
         elif isinstance(event, DownlinkAcknowledged):

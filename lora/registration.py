@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -23,8 +24,6 @@ class Lora(Connectivity):
     label = _("LoRa")
     identifier_label = "DevEUI"
     step_template = "lora/network_step.html"
-    # A class A device hears an instruction after its own next message; most send within half a day.
-    downlink_timeout = timedelta(hours=24)
     needed_to_send = ("lora__network",)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
@@ -101,6 +100,10 @@ class Lora(Connectivity):
         identity = self._identity(device)
         networks.of(identity).send(identity, instruction)
         return True
+
+    def has(self, device: Device, correlation_id: UUID) -> bool:
+        identity = self._identity(device)
+        return networks.of(identity).has(identity, correlation_id)
 
     def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
         from . import frames

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
@@ -95,3 +96,8 @@ class SimulatedNetwork(LoraNetwork):
         # It has it already, or does not take it.
         if not SimulatedDevice.objects.filter(pk=identity.dev_eui, registered=True, enabled=True).exists():
             raise NetworkRefused(_("The network does not accept this device."))
+
+    def has(self, identity: LoraIdentity, correlation_id: UUID) -> bool:
+        from lora.models import SimulatedDownlink
+
+        return SimulatedDownlink.objects.filter(pk=correlation_id, dev_eui=identity.dev_eui).exists()
