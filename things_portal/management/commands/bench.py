@@ -24,7 +24,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import export, fleet, intake, jobs, load, pages, twins
+from things_portal.bench import dispatch, export, fleet, intake, jobs, load, pages, twins
 from things_portal.bench.pages import PageTime
 
 
@@ -36,7 +36,8 @@ class Command(BaseCommand):
         parser.add_argument("--frames", type=int, default=10_000_000)
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
-        parts = ["pages", "fleet", "twin", "export", "intake", "jobs"]
+        parser.add_argument("--finished", type=int, default=1_000_000, help="instructions, beside those that wait")
+        parts = ["pages", "fleet", "twin", "export", "intake", "jobs", "dispatch"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,7 +47,7 @@ class Command(BaseCommand):
     def bench(self, options: dict[str, Any]) -> None:
         size = load.Size(options["devices"], options["frames"])
         only = options["only"]
-        if only != "twin":
+        if only not in {"twin", "dispatch"}:
             seconds = load.prepare(size)
             if seconds:
                 self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
@@ -62,6 +63,10 @@ class Command(BaseCommand):
             if seconds:
                 self.stdout.write(f"loaded a history of values in {seconds:.0f} s")
         self.machine()
+        if only in {None, "dispatch"}:
+            self.dispatch(options["devices"], options["finished"])
+        if only == "dispatch":
+            return
         with stack() as (port, web):
             if only in {None, "pages"}:
                 self.pages(port)
@@ -86,6 +91,21 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}"
                 f"{row.page[0]:13.1f}{row.page[1]:8.1f}"
+            )
+
+    def dispatch(self, devices: int, finished: int) -> None:
+        dispatch.prepare(devices)
+        self.stdout.write(
+            f"\n{'instructions in the table, finished':38}{'a second':>10}{'slowest':>9}{'fastest tenth':>14}"
+            f"{'alone p50 ms':>14}{'p95 ms':>8}{'longest':>9}{'asked ms':>10}{'ended ms':>10}"
+        )
+        for count in (0, finished):
+            seconds = dispatch.fill(count)
+            row = dispatch.measure()
+            self.stdout.write(
+                f"{f'{row.finished:,}, loaded in {seconds:.0f} s':38}{row.rate:10,.0f}{row.slowest:9,.0f}"
+                f"{row.fastest:14,.0f}{row.alone[0]:14.0f}{row.alone[1]:8.0f}{row.alone[2]:9.0f}"
+                f"{row.asked:10.2f}{row.ended:10.2f}"
             )
 
     def machine(self) -> None:
