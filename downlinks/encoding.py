@@ -27,7 +27,8 @@ def from_hexadecimal(text: str) -> bytes:
     try:
         return hexadecimal.read(text)
     except hexadecimal.NotHexadecimal as error:
-        raise InstructionRefused(str(error), "payload") from error
+        told = _("Character %(place)d: %(error)s") % {"place": error.place + 1, "error": error}
+        raise InstructionRefused(told, "payload") from error
 
 
 def base_name(device: Device) -> str:
