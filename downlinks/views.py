@@ -20,7 +20,7 @@ from devices.views import detail
 
 from . import reading, services
 from .errors import InstructionRefused
-from .forms import CommandsForm, InstructionForm, forms_for
+from .forms import InstructionForm, forms_for
 
 TEMPLATE = "downlinks/send.html"
 
@@ -39,7 +39,7 @@ def send(request: PersonRequest, device: Device) -> HttpResponse:
         messages.warning(request, _("This device takes no such instruction."))
         return redirect("downlinks:send", device_id=device.pk)
     if "show" in request.POST:
-        return _shown(request, device, forms, form)
+        return _looked(request, device, forms, form)
     if not form.is_valid() or not _requested(request, device, form):
         return _tab(request, device, forms, status=422)
     text = _("The instruction is in the queue.")
@@ -74,13 +74,14 @@ def cancel(request: PersonRequest, device: Device) -> HttpResponse:
     return redirect("downlinks:send", device_id=device.pk)
 
 
-def _shown(request: PersonRequest, device: Device, forms: list[InstructionForm], form: InstructionForm) -> HttpResponse:
-    """The bytes of the chosen command, alone for htmx."""
-    shown = form.is_valid() and isinstance(form, CommandsForm)
+def _looked(
+    request: PersonRequest, device: Device, forms: list[InstructionForm], form: InstructionForm
+) -> HttpResponse:
+    """What would be sent, or what is wrong so far; alone for htmx."""
+    valid = form.is_valid()
     if wants_partial(request):
-        context = {"form": form, "shown": shown, "problems": form.errors.values()}
-        return render(request, f"{TEMPLATE}#command-bytes", context)
-    return _tab(request, device, forms, shown=shown, status=200 if form.is_valid() else 422)
+        return render(request, f"{TEMPLATE}#{form.part}", {"form": form, "looked": form.part})
+    return _tab(request, device, forms, looked=form.part, status=200 if valid else 422)
 
 
 def _requested(request: PersonRequest, device: Device, form: InstructionForm) -> bool:
@@ -102,10 +103,10 @@ def _offered(request: PersonRequest, device: Device) -> list[type[InstructionFor
 
 
 def _tab(
-    request: PersonRequest, device: Device, forms: list[InstructionForm], *, shown: object = False, status: int = 200
+    request: PersonRequest, device: Device, forms: list[InstructionForm], *, looked: str = "", status: int = 200
 ) -> HttpResponse:
     context = detail.frame(device, request, active="send") | _listed(request, device)
-    context |= {"forms": forms, "takes_instructions": bool(forms_for(device)), "shown": shown}
+    context |= {"forms": forms, "takes_instructions": bool(forms_for(device)), "looked": looked}
     return page(request, TEMPLATE, context, partial="send-tab", status=status)
 
 

@@ -91,7 +91,7 @@ def test_tab_has_the_form_of_the_encoder(cast: Cast, device: Device, fetching: D
     assert 'name="fport"' in page
     assert 'min="1"' in page
     assert 'max="223"' in page
-    assert "At most 51 bytes fit now." in page
+    assert "at the slowest data rate: 51 bytes fit." in page
     page = get(cast, url(fetching))
     assert 'name="fport"' not in page
     assert "<textarea" in page
@@ -221,7 +221,11 @@ def test_senml_gets_its_base_name(cast: Cast, fetching: Device) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "says"),
-    [('[{"n": "a", "v": 1]', "Line 1, column 19"), ('[{"n": "a"}]', "Record 1"), ("{}", "a list of records")],
+    [
+        ('[{"n": "a", "v": 1]', "Line 1, column 19"),
+        ('[{"n": "a"}]', "Line 1, record 1: The record has no value"),
+        ("\n{}", "Line 2, column 1: A pack is a list of records"),
+    ],
 )
 def test_wrong_senml_says_where(cast: Cast, fetching: Device, payload: str, says: str) -> None:
     response = post(cast, url(fetching), encoder="raw-senml", payload=payload)
