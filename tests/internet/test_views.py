@@ -44,7 +44,7 @@ def tab(cast: Cast, device: Device, **headers: str) -> str:
 
 
 def example_on(page: str) -> str:
-    found = re.search(r'<pre class="code">(SECRET=.*?)</pre>', page, re.DOTALL)
+    found = re.search(r'<pre class="code" id="example-curl">(.*?)</pre>', page, re.DOTALL)
     assert found
     return html.unescape(found[1])
 
