@@ -24,7 +24,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import export, fleet, intake, jobs, load, pages, twins
+from things_portal.bench import export, fleet, intake, jobs, load, lora, pages, twins
 from things_portal.bench.pages import PageTime
 
 
@@ -33,10 +33,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--devices", type=int, default=100_000)
-        parser.add_argument("--frames", type=int, default=10_000_000)
+        parser.add_argument("--frames", type=int, help="default: those that are there, else 10 million")
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
-        parts = ["pages", "fleet", "twin", "export", "intake", "jobs"]
+        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -44,12 +44,15 @@ class Command(BaseCommand):
             self.bench(options)
 
     def bench(self, options: dict[str, Any]) -> None:
-        size = load.Size(options["devices"], options["frames"])
         only = options["only"]
         if only != "twin":
-            seconds = load.prepare(size)
+            seconds = load.prepare(options["devices"])
             if seconds:
-                self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
+                self.stdout.write(f"loaded {options['devices']:,} devices in {seconds:.0f} s")
+            frames = options["frames"] or lora.loaded() or 10_000_000
+            seconds = lora.prepare(frames)
+            if seconds:
+                self.stdout.write(f"loaded {frames:,} frames in {seconds:.0f} s")
         if only in {None, "fleet", "twin", "export"}:
             seconds = fleet.prepare(options["fleet"])
             if seconds:
@@ -65,6 +68,8 @@ class Command(BaseCommand):
         with stack() as (port, web):
             if only in {None, "pages"}:
                 self.pages(port)
+            if only in {None, "lora"}:
+                self.lora(port)
             if only in {None, "fleet"}:
                 self.fleet(port)
             if only in {None, "export"}:
@@ -115,6 +120,13 @@ class Command(BaseCommand):
             "Device Twin": f"/devices/{hot}/twin/",
         }
         self.measure(port, person, paths)
+
+    def lora(self, port: int) -> None:
+        rows, keys = lora.size()
+        self.stdout.write(
+            f"\nLoRa data history, {lora.loaded():,} frames: {rows / 2**30:.1f} GiB, keys {keys / 2**30:.1f} GiB"
+        )
+        self.rows(lora.measure(port))
 
     def fleet(self, port: int) -> None:
         self.stdout.write("\nAll Devices of the fleet")
