@@ -1,39 +1,21 @@
-"""The LoRa tab (L2) and the LoRa data history (L3, L4, L5)."""
+"""The LoRa data history: its list, what came since, older ones (L3, L5, L7)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from accounts.access import PersonRequest
 from common.htmx import page, wants_partial
 from devices.access import device_view
-from devices.models import Connection, Device
+from devices.models import Device
 from devices.views import detail
-
-from . import frames
-from . import history as reading
-from .models import LoraIdentity
+from lora import history as reading
 
 HISTORY = "lora/history.html"
-REGISTRABLE = frozenset({Connection.NOT_LINKED.value, Connection.FAILED.value, Connection.INVENTORY.value})
-
-
-@device_view("GET")
-def tab(request: PersonRequest, device: Device) -> HttpResponse:
-    identity = LoraIdentity.objects.select_related("network").defer("app_key").filter(device=device).first()
-    context = detail.frame(device, request, active="lora") | {
-        "identity": identity,
-        "joining": reading.joining(frames.page(device.pk, since=reading.oldest(timezone.now()))),
-        "register_offered": request.can_change
-        and not device.type.is_managed
-        and device.connection_status in REGISTRABLE,
-    }
-    return page(request, "lora/tab.html", context)
 
 
 @device_view("GET")
@@ -64,20 +46,6 @@ def newer(request: HttpRequest, device: Device) -> HttpResponse:
     response["HX-Retarget"] = "#frames"
     response["HX-Reswap"] = "outerHTML"
     return response
-
-
-@device_view("GET")
-def message(request: HttpRequest, device: Device, when: int, seq: str) -> HttpResponse:
-    """One frame: a page of its own, or its opened row in the history (``?close``: its closed row)."""
-    cursor = reading.Cursor.parse(f"{when}-{seq}")
-    shown = reading.detail_of(device, cursor, timezone.now())
-    if shown is None:
-        raise Http404
-    if not wants_partial(request):
-        context = detail.frame(device, request, active="lora-history") | {"shown": shown}
-        return page(request, "lora/message.html", context)
-    part = "frame-closed" if "close" in request.GET else "frame-opened"
-    return page(request, HISTORY, {"device": device, "shown": shown, "row": shown.row}, partial=part)
 
 
 def _listed(device: Device, asked: reading.Asked, found: reading.Found) -> dict[str, Any]:
