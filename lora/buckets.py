@@ -1,0 +1,148 @@
+"""What a device's frames tell by spans of time (L8): reduced in the database by one query, so that a chart never gets
+more points than it draws. Bounded in time, on the primary key.
+
+Loss is what the uplink counter leaves out. A join starts a session, whose counter starts at 0; a counter that falls
+back without one is a wrap of its 16 bits or a restart; the same number again is a repeat of the same frame (NbTrans),
+not another message (LoRaWAN 1.0.x, sections 4.3.1.5 and 6.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+
+from .models import Direction, FrameKind
+
+# A network believes no counter that is further ahead (MAX_FCNT_GAP of the regional parameters, EU868).
+MOST_MISSING: Final = 16384
+FACTORS: Final = (7, 8, 9, 10, 11, 12)
+
+# Bytes of a frame's PHYPayload: MHDR 1, FHDR 7, FPort 0 or 1, MIC 4, and what is in it; a join request has 23.
+OCTETS: Final = f"""
+CASE WHEN kind = {FrameKind.DATA.value}
+    THEN 12 + (fport IS NOT NULL)::int + length(payload) + length(mac) ELSE 23 END
+"""
+# Microseconds on air of an uplink, exactly as codec.lorawan.eu868.airtime tells them, in whole numbers: a symbol takes
+# 8 * 2^SF µs at 125 kHz, half of that at 250; 20.25 symbols before the 5 of each block.
+AIRTIME: Final = f"""
+(CASE WHEN detail ->> 'bandwidth_khz' = '250' THEN 1 ELSE 2 END) * (81 + 20 * greatest(
+    (8 * ({OCTETS}) - 4 * spreading_factor + 43
+        + 4 * (spreading_factor - 2 * (spreading_factor >= 11)::int)) / (4 * (spreading_factor - 2 *
+        (spreading_factor >= 11)::int)), 0)) * (1 << spreading_factor)
+"""
+SPANS: Final = f"""
+WITH kept AS (
+    SELECT received_at, seq, kind, fcnt, rssi, snr, esp, spreading_factor,
+        CASE WHEN kind <> {FrameKind.JOIN_ACCEPT.value} THEN {AIRTIME} END AS airtime,
+        count(*) FILTER (WHERE kind = {FrameKind.JOIN_ACCEPT.value}) OVER (ORDER BY received_at, seq) AS session
+    FROM lora_frame
+    WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at < %(until)s
+        AND (direction = {Direction.UPLINK.value} OR kind = {FrameKind.JOIN_ACCEPT.value})
+), placed AS (
+    SELECT *, kind = {FrameKind.DATA.value} AS data,
+        extract(epoch FROM received_at - lag(received_at) OVER place)::float8 AS silence,
+        lag(fcnt) OVER place AS before, lag(session) OVER place AS session_before
+    FROM kept
+    WINDOW place AS (PARTITION BY kind ORDER BY received_at, seq)
+), told AS (
+    SELECT *, data AND before > fcnt AND session = session_before AND NOT wrapped AS fallen,
+        data AND before IS NOT DISTINCT FROM fcnt AND session = session_before AND fcnt IS NOT NULL AS repeated,
+        CASE
+            WHEN NOT data OR fcnt IS NULL THEN 0
+            WHEN session > coalesce(session_before, 0) THEN fcnt
+            WHEN before IS NULL OR before = fcnt THEN 0
+            WHEN fcnt > before THEN fcnt - before - 1
+            WHEN wrapped THEN fcnt + 65535 - before
+            ELSE fcnt
+        END AS missing
+    FROM (SELECT *, before < 65536 AND before - fcnt > 32768 AS wrapped FROM placed) AS known
+)
+SELECT date_bin(%(width)s, received_at, %(origin)s) AS span, {{bar}} AS bar,
+    count(*) FILTER (WHERE data AND NOT repeated) AS messages,
+    coalesce(sum(missing) FILTER (WHERE missing < {MOST_MISSING}), 0)::bigint AS lost,
+    count(*) FILTER (WHERE kind = {FrameKind.JOIN_REQUEST.value}) AS requests,
+    count(*) FILTER (WHERE kind = {FrameKind.JOIN_ACCEPT.value}) AS joins,
+    count(*) FILTER (WHERE fallen) AS restarts,
+    min(esp), avg(esp), max(esp), min(rssi), avg(rssi), max(rssi), min(snr), avg(snr), max(snr),
+    min(silence) FILTER (WHERE data), avg(silence) FILTER (WHERE data), max(silence) FILTER (WHERE data),
+    {", ".join(f"count(*) FILTER (WHERE data AND spreading_factor = {factor})" for factor in FACTORS)},
+    coalesce(sum(airtime), 0)::bigint AS airtime, count(airtime) AS sent
+FROM told GROUP BY GROUPING SETS ((span), (bar)) ORDER BY span, bar
+"""
+# Bars are hours, or days of the person's calendar, of which two a year are not 24 hours long.
+HOURS: Final = "date_bin('1 hour', received_at, %(origin)s)"
+DAYS: Final = "date_trunc('day', received_at, %(zone)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Range3:
+    """Lowest, average and highest of a span."""
+
+    low: float
+    average: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A span of time from ``at``. ``messages``: data uplinks, repeats left out; ``lost``: those that the counter says
+    were sent and not heard; ``requests`` and ``joins``: of the join ceremony; ``restarts``: the counter fell back
+    without a join. ``interval``: seconds between messages. ``factors``: messages by spreading factor. ``airtime``:
+    microseconds of ``sent`` frames."""
+
+    at: datetime
+    messages: int = 0
+    lost: int = 0
+    requests: int = 0
+    joins: int = 0
+    restarts: int = 0
+    esp: Range3 | None = None
+    rssi: Range3 | None = None
+    snr: Range3 | None = None
+    interval: Range3 | None = None
+    factors: dict[int, int] = field(default_factory=dict)
+    airtime: int = 0
+    sent: int = 0
+
+    @property
+    def usual_factor(self) -> int | None:
+        """The spreading factor of most messages; of equals the slower."""
+        return max(self.factors, key=lambda factor: (self.factors[factor], factor), default=None)
+
+
+def read(
+    device_id: int, since: datetime, until: datetime, *, width: timedelta, origin: datetime, zone: str, days: bool
+) -> tuple[list[Bucket], list[Bucket]]:
+    """Spans of ``width`` from ``origin``, and bars: days in ``zone``, or hours. In [since, until), oldest first; spans
+    in which nothing was sent are left out."""
+    asked: dict[str, Any] = {
+        "device": device_id,
+        "since": since,
+        "until": until,
+        "width": width,
+        "origin": origin,
+        "zone": zone,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statement(days=days), asked)
+        rows = cursor.fetchall()
+    spans = [_bucket(row[0], row[2:]) for row in rows if row[0] is not None]
+    return spans, [_bucket(row[1], row[2:]) for row in rows if row[0] is None]
+
+
+def statement(*, days: bool) -> str:
+    return SPANS.format(bar=DAYS if days else HOURS)
+
+
+def _bucket(at: datetime, row: tuple[Any, ...]) -> Bucket:
+    signals = [_range(row[index : index + 3]) for index in (5, 8, 11, 14)]
+    factors = {factor: count for factor, count in zip(FACTORS, row[17:23], strict=True) if count}
+    return Bucket(at, *row[:5], *signals, factors, *row[23:])
+
+
+def _range(values: tuple[float | None, ...]) -> Range3 | None:
+    low, average, high = values
+    return None if low is None or average is None or high is None else Range3(low, float(average), high)
