@@ -10,7 +10,7 @@ urlpatterns = [
     path("devices/<int:device_id>/lora/", tab.tab, name="tab"),
     path("devices/<int:device_id>/lora/history/", history.history, name="history"),
     path("devices/<int:device_id>/lora/history/charts/", charts.charts, name="charts"),
-    path("devices/<int:device_id>/lora/history/charts/<slug:slug>.csv", charts.charts_csv, name="charts-csv"),
+    path("devices/<int:device_id>/lora/history/charts/<slug:chart>.csv", charts.charts_csv, name="charts-csv"),
     path("devices/<int:device_id>/lora/history/newer/", history.newer, name="newer"),
     path("devices/<int:device_id>/lora/history/<int:when>-<str:seq>/", message.message, name="message"),
 ]

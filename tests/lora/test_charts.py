@@ -272,7 +272,7 @@ def test_file_holds_what_is_drawn(cast: Cast, device: Device, slug: str) -> None
     response = cast.client(cast.viewer).get(address(device, f"?end={yesterday(cast)}", f"{slug}.csv"))
     assert response.status_code == 200
     assert response["Content-Type"] == "text/csv; charset=utf-8"
-    text = b"".join(response.streaming_content).decode("utf-8-sig")
+    text = response.content.decode("utf-8-sig")
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[0][0] == "From" and len(rows) > 5
     first = datetime.fromisoformat(rows[1][0])

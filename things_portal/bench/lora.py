@@ -24,7 +24,7 @@ TABLE: Final = "lora_frame"
 SPAN: Final = timedelta(days=30)
 # Every tenth frame is of one of these.
 HOT_DEVICES: Final = 1000
-# The last device of all sends once a minute besides: as many as a device may in a month of charts.
+# The last device of all sends once a minute besides: about 43,000 messages, for the charts.
 BUSY_EVERY: Final = timedelta(minutes=1)
 # A frame with its place in the key, and what stays free beside them.
 BYTES_PER_FRAME: Final = 330
@@ -177,6 +177,9 @@ def measure(port: int) -> Iterator[pages.PageTime]:
     yield pages.measure(port, person, "load older, the last of all", *last, rounds=ROUNDS, htmx=True)
     yield pages.measure(port, person, "joins, any device", *many(some, "?kind=join"), rounds=ROUNDS)
     yield pages.measure(port, person, "downlinks, devices that send often", *many(hot, "?kind=downlink"), rounds=ROUNDS)
+    for word in ("day", "week", "month"):
+        charts = f"/devices/{ids[-1]}/lora/history/charts/?range={word}"
+        yield pages.measure(port, person, f"charts of a {word}, one a minute", charts, rounds=20)
 
 
 def _place(device_id: int, share: float) -> str:

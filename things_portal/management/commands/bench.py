@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
@@ -201,7 +200,7 @@ def stack() -> Iterator[tuple[int, int]]:
 
 def wait_until_ready(port: int) -> None:
     for _ in range(300):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(OSError):
             request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"})
             with urllib.request.urlopen(request, timeout=2):  # noqa: S310
                 return
