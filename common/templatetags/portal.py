@@ -19,6 +19,8 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext_lazy, pgettext_lazy
 from django.utils.translation import gettext as _
 
+from common import partitions
+
 register = template.Library()
 
 THEMES: Final = ("light", "dark")
@@ -402,3 +404,9 @@ def is_check(field: forms.BoundField) -> bool:
 def is_group(field: forms.BoundField) -> bool:
     """True for a set of radios or check boxes, which needs a legend and no label."""
     return isinstance(field.field.widget, forms.RadioSelect | forms.CheckboxSelectMultiple)
+
+
+@register.simple_tag
+def partition_alarms() -> list[str]:
+    """What is wrong with the day partitions, for support staff; empty as long as all is well."""
+    return partitions.alarms(timezone.now())
