@@ -20,6 +20,7 @@ DOWN: Final = 130
 # Room above for the word of the highest line, and below for the moments.
 ABOVE, BELOW = 14, 22
 MOST_LINES: Final = 4
+MOST_WORDED: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ class Mark:
 @dataclass(frozen=True, slots=True)
 class Plot:
     """``kind``: "line" (average with the band from lowest to highest), "steps" (holds until the next) or "bars".
-    ``gap``: points further apart than this are not joined. ``limits``: values with a word that are drawn across."""
+    ``gap``: points further apart than this are not joined. ``limits``: values with a word that are drawn across.
+
+    Moments are in a zone without changes of the clock, such as UTC."""
 
     kind: str
     since: datetime
@@ -129,11 +132,15 @@ def _grid(plot: Plot) -> list[str]:
 
 
 def _marks(plot: Plot) -> list[str]:
-    return [
-        f'<path class="mark" data-tone="{escape(mark.tone)}" d="M{_x(plot, mark.at)} 0V{DOWN}">'
-        f"<title>{escape(mark.text)}</title></path>"
-        for mark in plot.marks
-    ]
+    """Each with its words while they are few."""
+    made = []
+    for tone in dict.fromkeys(mark.tone for mark in plot.marks):
+        marks = [mark for mark in plot.marks if mark.tone == tone]
+        lines = [(f"M{_x(plot, mark.at)} 0V{DOWN}", f"<title>{escape(mark.text)}</title>") for mark in marks]
+        if len(marks) > MOST_WORDED:
+            lines = [("".join(line for line, _title in lines), "")]
+        made += [f'<path class="mark" data-tone="{escape(tone)}" d="{line}">{title}</path>' for line, title in lines]
+    return made
 
 
 def _lines(plot: Plot) -> list[str]:

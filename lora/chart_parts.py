@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from statistics import median
 
-from django.utils import formats, timezone
+from django.utils import formats
 from django.utils.translation import gettext as _
 
 from common import plot
@@ -16,41 +17,61 @@ from common.plot import Mark, Plot, Point, Scale
 from common.spans import midnight
 
 from .buckets import Bucket, read
-from .chart_ranges import DAY, Asked
+from .chart_ranges import DAY, HOUR, Asked
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """An hour of a day, or a day: frames ``sent`` and their ``airtime`` in microseconds."""
+
+    at: datetime
+    sent: int
+    airtime: int
+
+
+@dataclass(frozen=True)
 class Found:
-    """What was read: spans, and bars (hours of a day, else days), oldest first."""
+    """What was read, oldest first; worked out once for all charts."""
 
     asked: Asked
     spans: Sequence[Bucket]
-    bars: Sequence[Bucket]
 
-    @property
+    @cached_property
     def messages(self) -> int:
         return sum(bucket.messages for bucket in self.spans)
 
-    @property
+    @cached_property
+    def bars(self) -> list[Bar]:
+        """Hours of a day, else days of the person's calendar, in which something was sent."""
+        zone, hours = self.asked.since.tzinfo, self.asked.step.days == 1
+        midnights: dict[datetime, list[Bucket]] = {}
+        for bucket in self.spans:
+            begin = midnight(bucket.at.astimezone(zone)).astimezone(UTC)
+            at = begin + (bucket.at - begin) // HOUR * HOUR if hours else begin
+            midnights.setdefault(at, []).append(bucket)
+        return [
+            Bar(at, sum(one.sent for one in held), sum(one.airtime for one in held)) for at, held in midnights.items()
+        ]
+
+    @cached_property
     def gap(self) -> timedelta:
         """Silence from which on a line is interrupted: more than two spans, and more than is usual here."""
         between = [after.at - before.at for before, after in pairwise(self.spans) if after.messages and before.messages]
         usual = median(between) if between else timedelta(0)
         return max(1.5 * self.asked.step.width, 2.5 * usual)
 
+    @cached_property
+    def ticks(self) -> list[tuple[datetime, str]]:
+        return list(_ticks(self.asked))
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        return list(_marks(self))
+
 
 def of(device_id: int, asked: Asked) -> Found:
     """One query over the device's frames of the range."""
-    spans, bars = read(
-        device_id,
-        asked.since,
-        asked.until,
-        width=asked.step.width,
-        origin=midnight(asked.since),
-        zone=timezone.get_current_timezone_name(),
-        days=asked.step.days > 1,
-    )
-    return Found(asked, spans, bars)
+    return Found(asked, read(device_id, asked.starts(), asked.until))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +94,31 @@ def plot_of(
     asked = found.asked
     return Plot(
         kind=kind,
-        since=asked.since,
-        until=asked.until_drawn,
+        since=asked.since.astimezone(UTC),
+        until=asked.until_drawn.astimezone(UTC),
         scale=scale,
         points=points,
         width=width or asked.step.width,
         gap=found.gap,
-        ticks=list(_ticks(asked)),
+        ticks=found.ticks,
         limits=limits,
-        marks=_marks(found),
+        marks=found.marks,
     )
 
 
-def _marks(found: Found) -> list[Mark]:
+def _marks(found: Found) -> Iterator[Mark]:
     """Joins and restarts, one for each span that has some."""
-    marks = []
+    zone = found.asked.since.tzinfo
     for bucket in found.spans:
-        at = formats.date_format(bucket.at.astimezone(found.asked.since.tzinfo), "j M H:i")
+        if not (bucket.joins or bucket.requests or bucket.restarts):
+            continue
+        at = {"at": formats.date_format(bucket.at.astimezone(zone), "j M H:i")}
         if bucket.joins:
-            marks.append(Mark(bucket.at, "ok", _("%(at)s: joined") % {"at": at}))
+            yield Mark(bucket.at, "ok", _("%(at)s: joined") % at)
         elif bucket.requests:
-            marks.append(Mark(bucket.at, "warn", _("%(at)s: join request not answered") % {"at": at}))
+            yield Mark(bucket.at, "warn", _("%(at)s: join request not answered") % at)
         if bucket.restarts:
-            marks.append(Mark(bucket.at, "bad", _("%(at)s: the counter started again without a join") % {"at": at}))
-    return marks
+            yield Mark(bucket.at, "bad", _("%(at)s: the counter started again without a join") % at)
 
 
 def _ticks(asked: Asked) -> Iterator[tuple[datetime, str]]:
@@ -104,7 +126,7 @@ def _ticks(asked: Asked) -> Iterator[tuple[datetime, str]]:
     at, step = midnight(asked.since), asked.step.tick
     while at < asked.until_drawn:
         if at > asked.since:
-            yield at, formats.date_format(at, "H:i" if step < DAY else "j M")
+            yield at.astimezone(UTC), formats.date_format(at, "H:i" if step < DAY else "j M")
         # Of one zone: wall time, as a clock shows it.
         at += step
 

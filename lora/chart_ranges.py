@@ -17,6 +17,7 @@ from common.spans import midnight
 
 from .history import oldest
 
+HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
 
@@ -78,6 +79,19 @@ class Asked:
     def until_drawn(self) -> datetime:
         """The end of the drawing: of the whole last day."""
         return midnight(self.until.astimezone(self.since.tzinfo) - timedelta(microseconds=1)) + DAY
+
+    def starts(self) -> list[datetime]:
+        """Where the spans begin, in UTC: none goes over a midnight, also on days of 23 and 25 hours."""
+        found, day = [], midnight(self.since)
+        while day < self.until:
+            following = day + DAY
+            at, end = day.astimezone(UTC), following.astimezone(UTC)
+            while at < min(end, self.until):
+                if at + self.step.width > self.since:
+                    found.append(max(at, self.since.astimezone(UTC)))
+                at += self.step.width
+            day = following
+        return found
 
     def query(self, **changes: str) -> str:
         values = {"range": self.range, "end": self.last.isoformat() if self.last else ""} | changes

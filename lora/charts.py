@@ -23,7 +23,7 @@ from common.plot import Plot, Point, Scale
 from . import chart_parts as parts
 from .buckets import Bucket, Range3
 from .chart_parts import Found, Table
-from .chart_ranges import DAY
+from .chart_ranges import DAY, HOUR
 
 MICROSECOND: Final = 1e-6
 FAIR_INTERVAL: Final = 300.0
@@ -196,7 +196,7 @@ def _airtime_limits(found: Found) -> tuple[float, float]:
 
 
 def _bar_width(found: Found) -> timedelta:
-    return DAY if found.asked.step.days > 1 else timedelta(hours=1)
+    return DAY if found.asked.step.days > 1 else HOUR
 
 
 def _airtime_draw(found: Found) -> Plot:

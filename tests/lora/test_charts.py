@@ -6,7 +6,7 @@ import csv
 import io
 import random
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -43,9 +43,9 @@ def noon() -> datetime:
     return (datetime.now(UTC) - DAY).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
-def read(device: Device, noon: datetime, *, width: timedelta = HOUR) -> tuple[list[Bucket], list[Bucket]]:
+def read(device: Device, noon: datetime, *, width: timedelta = HOUR) -> list[Bucket]:
     first = noon.replace(hour=0)
-    return buckets.read(device.pk, first, first + DAY, width=width, origin=first, zone="UTC", days=False)
+    return buckets.read(device.pk, [first + number * width for number in range(DAY // width)], first + DAY)
 
 
 def counted(device: Device, noon: datetime, *counters: int | str) -> Bucket:
@@ -57,7 +57,7 @@ def counted(device: Device, noon: datetime, *counters: int | str) -> Bucket:
             frame(device, at + timedelta(seconds=5), 2 * index + 1, **ACCEPT)
         else:
             frame(device, at, 2 * index, fcnt=counter)
-    return read(device, noon, width=DAY)[0][0]
+    return read(device, noon, width=DAY)[0]
 
 
 # --- loss ---
@@ -94,7 +94,7 @@ def test_downlinks_and_other_devices_do_not_count(cast: Cast, device: Device, no
     frame(device, noon + MINUTE, 2, fcnt=900, direction=DOWN)
     frame(factories.lora_device(cast.project), noon + MINUTE, 3, fcnt=50)
     frame(device, noon + 2 * MINUTE, 4, fcnt=2)
-    found = read(device, noon)[0]
+    found = read(device, noon)
     assert [(bucket.messages, bucket.lost) for bucket in found] == [(2, 0)]
 
 
@@ -111,7 +111,7 @@ def test_spans_as_a_model_in_python_says(device: Device, noon: datetime) -> None
         factor = chance.choice([7, 7, 9, 12])
         frame(device, at, number, fcnt=number, esp=esp, rssi=esp + 2, snr=esp / 10, spreading_factor=factor)
         sent.append((at, esp, factor))
-    found = read(device, noon, width=10 * MINUTE)[0]
+    found = read(device, noon, width=10 * MINUTE)
     model: dict[datetime, list[tuple[float, int, float | None]]] = {}
     before = None
     for moment, esp, factor in sent:
@@ -150,27 +150,42 @@ def test_airtime_in_the_database_is_that_of_the_codec(device: Device, noon: date
         assert abs(seconds * 1e6 - round(seconds * 1e6)) < 1e-6
     frame(device, noon, 1000, spreading_factor=factor, **JOIN)
     expected += round(eu868.airtime(eu868.data_rate(factor), 23) * 1e6)
-    found = read(device, noon)[0][0]
+    found = read(device, noon)[0]
     assert (found.airtime, found.sent) == (expected, len(lengths) + 1)
 
 
 def test_airtime_at_250_khz_and_of_unknown_data_rate(device: Device, noon: datetime) -> None:
     frame(device, noon, 1, spreading_factor=7, fport=1, payload=b"\0" * 20, detail={"bandwidth_khz": 250})
     frame(device, noon, 2, spreading_factor=None, fport=1, payload=b"\0" * 20)
-    found = read(device, noon)[0][0]
+    found = read(device, noon)[0]
     assert (found.airtime, found.sent) == (round(eu868.airtime(6, 33) * 1e6), 1)
 
 
 def test_bars_are_days_of_the_persons_calendar(device: Device, noon: datetime) -> None:
-    midnight = noon.replace(hour=0)
+    kathmandu = ZoneInfo("Asia/Kathmandu")  # UTC+5:45, all year
+    midnight = noon.astimezone(kathmandu).replace(hour=0, minute=0)
     for number, hours in enumerate((-1, 1, 23, 25)):
-        frame(device, midnight + hours * HOUR, number, spreading_factor=7)
-    since = midnight - 5 * DAY
-    found = buckets.read(device.pk, since, noon + DAY, width=4 * HOUR, origin=since, zone="Asia/Kathmandu", days=True)[
-        1
-    ]
-    kathmandu = ZoneInfo("Asia/Kathmandu")
-    assert [(bar.at.astimezone(kathmandu).hour, bar.sent) for bar in found] == [(0, 2), (0, 2)]
+        frame(device, midnight.astimezone(UTC) + hours * HOUR, number, spreading_factor=7)
+    with timezone.override(kathmandu):
+        for word, expected in (("week", [1, 2, 1]), ("month", [1, 2, 1])):
+            found = chart_parts.of(device.pk, chart_ranges.Asked.from_query({"range": word}, midnight + 40 * HOUR))
+            assert [(bar.at.astimezone(kathmandu).hour, bar.sent) for bar in found.bars] == [(0, n) for n in expected]
+        day = chart_ranges.Asked.from_query({"end": f"{midnight.date()}"}, midnight + 40 * HOUR)
+        assert [bar.at.astimezone(kathmandu).hour for bar in chart_parts.of(device.pk, day).bars] == [1, 23]
+
+
+@pytest.mark.parametrize(("end", "hours"), [("2026-10-25", 25), ("2026-03-29", 23), ("2026-06-01", 24)])
+@pytest.mark.parametrize("word", list(chart_ranges.RANGES))
+def test_no_span_goes_over_a_midnight(word: str, end: str, hours: int) -> None:
+    with timezone.override("Europe/Amsterdam"):
+        now = datetime.combine(date.fromisoformat(end) + 2 * DAY, time(12), UTC)
+        one = chart_ranges.Asked.from_query({"range": word, "end": end}, now)
+        starts = one.starts()
+    local = [start.astimezone(AMSTERDAM) for start in starts]
+    last = [start for start in local if start.date().isoformat() == end]
+    assert last[0].hour == last[0].minute == 0
+    assert (one.until.astimezone(UTC) - last[0].astimezone(UTC)) == hours * HOUR
+    assert starts == sorted(set(starts)) and len(starts) <= 193
 
 
 @pytest.mark.parametrize("word", list(chart_ranges.RANGES))
@@ -196,7 +211,7 @@ def test_only_the_devices_part_of_the_ranges_days_is_read(device: Device, noon: 
 def test_number_of_spans_is_bounded(device: Device, noon: datetime) -> None:
     for number in range(400):
         frame(device, noon - 12 * HOUR + number * 3 * MINUTE, number)
-    assert len(read(device, noon, width=chart_ranges.RANGES["day"].width)[0]) <= 144
+    assert len(read(device, noon, width=chart_ranges.RANGES["day"].width)) <= 144
 
 
 # --- the page ---
