@@ -16,8 +16,9 @@ from devices import codecs
 from devices.models import Device
 
 from . import frames
-from .history import Cursor, Row, oldest
+from .history import Row
 from .models import Direction, Frame
+from .search import Cursor, oldest
 
 
 @dataclass(frozen=True, slots=True)

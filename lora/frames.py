@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -148,6 +148,26 @@ def store(frames: Sequence[tuple[int, RadioEvent]]) -> set[Key]:
         new = {Key(*row) for row in cursor.fetchall()}
         cursor.execute("DELETE FROM lora_frame_stage")
     return new
+
+
+MARK_UNREADABLE = """
+UPDATE lora_frame AS frame
+SET detail = frame.detail || jsonb_build_object('unreadable', told.error)
+FROM unnest(%s::bigint[], %s::timestamptz[], %s::int[], %s::text[]) AS told (device_id, received_at, seq, error)
+WHERE (frame.device_id, frame.received_at, frame.seq) = (told.device_id, told.received_at, told.seq)
+"""
+LONGEST_ERROR = 300
+
+
+def mark_unreadable(errors: Mapping[Key, str]) -> None:
+    """Write on frames what the codec said that could not read them, so that a search finds them (L5).
+
+    In the transaction that stored them, in the order of the key."""
+    if not errors:
+        return
+    rows = [(*key, error[:LONGEST_ERROR].replace("\0", "")) for key, error in sorted(errors.items())]
+    with connection.cursor() as cursor:
+        cursor.execute(MARK_UNREADABLE, [list(column) for column in zip(*rows, strict=True)])
 
 
 class Place(enum.Enum):

@@ -3,7 +3,7 @@
 
 from django.urls import path
 
-from .views import charts, history, message, tab
+from .views import charts, export, history, message, tab
 
 app_name = "lora"
 urlpatterns = [
@@ -12,5 +12,7 @@ urlpatterns = [
     path("devices/<int:device_id>/lora/history/charts/", charts.charts, name="charts"),
     path("devices/<int:device_id>/lora/history/charts/<slug:chart>.csv", charts.charts_csv, name="charts-csv"),
     path("devices/<int:device_id>/lora/history/newer/", history.newer, name="newer"),
+    path("devices/<int:device_id>/lora/history/export/", export.export, name="export"),
+    path("devices/<int:device_id>/lora/history/export/<slug:file_format>/", export.download, name="download"),
     path("devices/<int:device_id>/lora/history/<int:when>-<str:seq>/", message.message, name="message"),
 ]

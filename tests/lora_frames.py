@@ -11,8 +11,8 @@ from typing import Any
 from django.db import connection
 
 from devices.models import Device
-from lora.history import Cursor
 from lora.models import Direction, FrameKind
+from lora.search import Cursor
 from tests.cast import Cast
 
 HTMX = {"HX-Request": "true"}

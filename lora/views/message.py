@@ -10,7 +10,7 @@ from devices.access import device_view
 from devices.models import Device
 from devices.views import detail
 from lora import detail as reading
-from lora.history import Cursor
+from lora.search import Cursor
 from lora.views.history import HISTORY
 
 

@@ -12,6 +12,7 @@ from devices.models import Connection, Device
 from devices.views import detail
 from lora import frames, history
 from lora.models import LoraIdentity
+from lora.search import oldest
 
 REGISTRABLE = frozenset({Connection.NOT_LINKED.value, Connection.FAILED.value, Connection.INVENTORY.value})
 
@@ -21,7 +22,7 @@ def tab(request: PersonRequest, device: Device) -> HttpResponse:
     identity = LoraIdentity.objects.select_related("network").defer("app_key").filter(device=device).first()
     context = detail.frame(device, request, active="lora") | {
         "identity": identity,
-        "joining": history.joining(frames.page(device.pk, since=history.oldest(timezone.now()))),
+        "joining": history.joining(frames.page(device.pk, since=oldest(timezone.now()))),
         "register_offered": request.can_change
         and not device.type.is_managed
         and device.connection_status in REGISTRABLE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -13,11 +14,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices.models import Device
-from lora.history import Cursor
+from lora.history import LATE, MOST_SHOWN
 from lora.models import FrameKind
+from lora.search import Cursor
 from tests import factories
 from tests.cast import Cast
 from tests.lora_frames import DOWN, HTMX, frame, get, keys, row_of, url
+
+DATA = "data</span>"
+
 
 # --- who gets in ---
 
@@ -49,11 +54,20 @@ def test_row_of_an_uplink_tells_all(cast: Cast, device: Device, now: datetime) -
         latitude=51.92, longitude=4.48, radius=120.0,
     )  # fmt: skip
     row = row_of(get(cast, url(device)), at)
-    for text in ("Uplink", 'data-tone="up"', "Unconfirmed", ">data<", ">MAC<", "Geolocation found", ">4211<", "SF9"):
+    for text in (
+        "Uplink",
+        'data-tone="up"',
+        "Unconfirmed",
+        DATA,
+        "MAC</span>",
+        "Geolocation found",
+        "</span> 4211<",
+        "SF9",
+    ):
         assert text in row
-    for text in (">-107<", ">3<", "-109 dBm", 'data-bars="4"', ">4<", 'title="FCntUp"'):
+    for text in (">-107<", ">3<", "good: ESP -109 dBm, RSSI -107 dBm, SNR 3.0 dB", 'data-bars="4"', ">4<", "FCntUp"):
         assert text in row
-    assert ">ACK<" not in row
+    assert "ACK</span>" not in row
 
 
 def test_moments_have_milliseconds_in_the_persons_zone(cast: Cast, device: Device, now: datetime) -> None:
@@ -67,12 +81,20 @@ def test_moments_have_milliseconds_in_the_persons_zone(cast: Cast, device: Devic
 @pytest.mark.parametrize(
     ("values", "shown", "hidden"),
     [
-        ({"kind": FrameKind.JOIN_REQUEST, "payload": b""}, ["Uplink", "Join request"], [">data<", "Unconfirmed"]),
-        ({"kind": FrameKind.JOIN_ACCEPT, "direction": DOWN, "payload": b""}, ["Downlink", "Join accept"], [">data<"]),
-        ({"confirmed": True}, ["Confirmed"], ["Unconfirmed", ">ACK<"]),
-        ({"direction": DOWN, "ack": True, "payload": b""}, ['data-tone="down"', ">ACK<", "FCntDown"], [">data<"]),
+        ({"kind": FrameKind.JOIN_REQUEST, "payload": b""}, ["Uplink", "Join request"], [DATA, "Unconfirmed"]),
+        (
+            {"kind": FrameKind.JOIN_ACCEPT, "direction": DOWN, "payload": b""},
+            ["Downlink", "Join accept"],
+            [DATA],
+        ),
+        ({"confirmed": True}, ["Confirmed"], ["Unconfirmed", "ACK</span>"]),
+        (
+            {"direction": DOWN, "ack": True, "payload": b""},
+            ['data-tone="down"', "ACK</span>", "FCntDown"],
+            [DATA],
+        ),
         ({"direction": DOWN, "delivered": False}, ["not sent"], []),
-        ({"payload": b"", "mac": b"\x06\xff\x0a"}, [">MAC<"], [">data<", "Geolocation"]),
+        ({"payload": b"", "mac": b"\x06\xff\x0a"}, ["MAC</span>"], [DATA, "Geolocation"]),
     ],
 )
 def test_row_says_what_kind_of_message_it_is(
@@ -108,7 +130,7 @@ def test_older_rows_come_alone_for_htmx(cast: Cast, device: Device, now: datetim
     assert older
     part = get(cast, older[1], part=True)
     assert part.strip().startswith("<tr id=") and len(keys(part)) == 10
-    assert "frames-newer" not in part and "Load older" not in part and "<table" not in part
+    assert "frames-live" not in part and "Load more" not in part and "<table" not in part
 
 
 def test_search_to_a_moment_of_the_persons_clock(cast: Cast, device: Device) -> None:
@@ -120,7 +142,7 @@ def test_search_to_a_moment_of_the_persons_clock(cast: Cast, device: Device) -> 
     page = get(cast, url(device, f"?until={typed}"))
     assert keys(page) == [str(exact), str(early)] and str(late) not in page
     assert f'value="{typed}"' in page and "Back to now" in page
-    assert 'id="frames-newer"' not in page
+    assert 'id="frames-ask"' not in page and 'id="frames-pause"' not in page
 
 
 @pytest.mark.parametrize("typed", ["yesterday", "2026-13-01T00:00", "0001-01-01T00:00", "9999-12-31T23:59"])
@@ -135,20 +157,6 @@ def test_search_to_an_impossible_moment_is_no_error_of_ours(cast: Cast, device: 
 def test_cursor_of_an_impossible_shape_is_no_cursor(cast: Cast, device: Device, cursor: str) -> None:
     assert cast.client(cast.viewer).get(url(device, f"?before={cursor}")).status_code == 200
     assert Cursor.parse(cursor) is None
-
-
-def test_filter_on_kind_and_its_links_keep_each_other(cast: Cast, device: Device, now: datetime) -> None:
-    up, down = frame(device, now, 1), frame(device, now, 2, direction=DOWN)
-    request = frame(device, now, 3, kind=FrameKind.JOIN_REQUEST)
-    accept = frame(device, now, 4, kind=FrameKind.JOIN_ACCEPT, direction=DOWN)
-    expected = {"uplink": [request, up], "downlink": [accept, down], "join": [accept, request], "no-such": [accept]}
-    for kind, cursors in expected.items():
-        found = keys(get(cast, url(device, f"?kind={kind}")))
-        assert found[: len(cursors)] == [str(cursor) for cursor in cursors]
-        assert kind == "no-such" or len(found) == len(cursors)
-    typed = f"{timezone.now() + timedelta(days=1):%Y-%m-%dT%H:%M}"
-    page = get(cast, url(device, f"?kind=join&until={typed}"))
-    assert 'name="kind" value="join"' in page and f"?kind=uplink&until={typed.replace(':', '%3A')}" in page
 
 
 def test_history_asks_the_same_number_of_queries_for_2_and_for_50(cast: Cast, device: Device, now: datetime) -> None:
@@ -171,29 +179,118 @@ def test_frames_past_the_retention_are_gone(cast: Cast, device: Device, now: dat
     assert cast.client(cast.viewer).get(url(device, f"{old}/")).status_code == 404
 
 
+# --- coming back ---
+
+
+def test_list_that_was_read_on_is_found_again_where_it_was(cast: Cast, device: Device, now: datetime) -> None:
+    """The address follows "load more": back and reload show the same rows, and nothing doubles after them."""
+    made = [str(frame(device, now - timedelta(minutes=n), seq=n)) for n in range(130)]
+    client = cast.client(cast.viewer)
+    page = get(cast, url(device, "?direction=up"))
+    more = re.search(r'hx-get="([^"]+before=[^"]+)"', page)
+    assert more
+    response = client.get(
+        more[1], headers=HTMX | {"HX-Current-URL": f"http://testserver{url(device, '?direction=up')}"}
+    )
+    address = response["HX-Replace-Url"]
+    assert address == url(device, f"?direction=up&to={made[99]}")
+    newest = str(frame(device, now + timedelta(seconds=1), seq=1))
+    again = get(cast, address)
+    assert keys(again) == [newest, *made[:100]]
+    more = re.search(r'hx-get="([^"]+before=[^"]+)"', again)
+    assert more and keys(get(cast, more[1], part=True)) == made[100:]
+    assert "frames-older" not in get(cast, url(device, f"?to={made[-1]}"))
+
+
+def test_place_that_is_far_below_shows_what_there_is_room_for(cast: Cast, device: Device, now: datetime) -> None:
+    last = [frame(device, now - timedelta(minutes=n), seq=n) for n in range(MOST_SHOWN + 10)][-1]
+    page = get(cast, url(device, f"?to={last}"))
+    assert len(keys(page)) == MOST_SHOWN and "frames-older" in page
+
+
 # --- live ---
 
 
-def test_newer_frames_come_on_top_and_the_cursor_moves(cast: Cast, device: Device, now: datetime) -> None:
-    old = frame(device, now - timedelta(minutes=2), 1)
+def ask(page: str) -> tuple[str, str]:
+    """The address that a page asks when something has come, and the place that it sends along."""
+    asker = re.search(r'id="frames-ask"[^>]*hx-get="([^"]+)"[^>]*hx-trigger="sse:frames', page)
+    after = re.search(r'name="after" value="([^"]+)"', page)
+    assert asker and after
+    return asker[1], after[1]
+
+
+def newer(cast: Cast, page: str, **more: str) -> str:
+    address, after = ask(page)
+    return get(cast, f"{address}&{urlencode({'after': after} | more)}", part=True)
+
+
+def test_newer_frames_come_and_the_place_moves_on(cast: Cast, device: Device, now: datetime) -> None:
+    """L7."""
+    old = frame(device, now - timedelta(seconds=90), 1)
     page = get(cast, url(device))
-    ask = re.search(r'id="frames-newer" hidden hx-get="([^"]+)" hx-trigger="sse:frames', page)
-    assert ask and ask[1].endswith(f"after={old}")
+    assert ask(page)[1] == str(old)
     new = [frame(device, now - timedelta(minutes=1), 2), frame(device, now, 3)]
-    part = get(cast, ask[1], part=True)
-    assert keys(part) == [str(new[1]), str(new[0])]
-    assert part.strip().startswith('<tr id="frames-newer" hidden') and f"after={new[1]}" in part
-    again = re.search(r'hx-get="([^"]+after[^"]+)"', part)
-    assert again and keys(get(cast, again[1], part=True)) == []
+    part = newer(cast, page)
+    # With those of the last two minutes, which may have come late: history.js leaves out what is there.
+    assert keys(part) == [str(new[1]), str(new[0]), str(old)]
+    assert part.strip().startswith('<span class="end cluster needs-js" id="frames-live">')
+    assert '<tbody id="frames-arrived" hx-swap-oob="innerHTML">' in part
+    assert f'name="after" value="{new[1]}"' in part
+
+
+def test_frame_that_comes_late_is_brought_to_its_place(cast: Cast, device: Device, now: datetime) -> None:
+    newest = frame(device, now, 5)
+    page = get(cast, url(device))
+    late = frame(device, now - timedelta(seconds=30), 4)
+    part = newer(cast, page)
+    assert keys(part) == [str(newest), str(late)] and f'name="after" value="{newest}"' in part
 
 
 def test_newer_frames_follow_the_filter(cast: Cast, device: Device, now: datetime) -> None:
-    frame(device, now - timedelta(minutes=2), 1, kind=FrameKind.JOIN_REQUEST)
-    ask = re.search(r'id="frames-newer" hidden hx-get="([^"]+)"', get(cast, url(device, "?kind=join")))
-    assert ask and "kind=join" in ask[1]
+    frame(device, now - timedelta(hours=2), 1, kind=FrameKind.JOIN_REQUEST)
+    page = get(cast, url(device, "?kind=join"))
+    assert "kind=join" in ask(page)[0]
     frame(device, now - timedelta(minutes=1), 2)
     join = frame(device, now, 3, kind=FrameKind.JOIN_ACCEPT, direction=DOWN)
-    assert keys(get(cast, ask[1], part=True)) == [str(join)]
+    assert keys(newer(cast, page)) == [str(join)]
+
+
+def test_filter_that_shows_none_for_long_does_not_look_at_all_since(cast: Cast, device: Device, now: datetime) -> None:
+    frame(device, now - timedelta(days=20), 1, kind=FrameKind.JOIN_REQUEST)
+    _address, after = ask(get(cast, url(device, "?kind=join")))
+    place = Cursor.parse(after)
+    assert place is not None and place.at > now - LATE - timedelta(seconds=1)
+
+
+def test_paused_list_counts_what_waits_and_shows_it_after(cast: Cast, device: Device, now: datetime) -> None:
+    first = frame(device, now - timedelta(minutes=10), 1)
+    page = get(cast, url(device))
+    pause = re.search(r'hx-get="([^"]+paused=1[^"]*)"[^>]*>.*?Pause', page, re.DOTALL)
+    assert pause
+    paused = get(cast, pause[1], part=True)
+    assert "Paused" in paused and 'name="paused" value="1"' in paused and "Go on" in paused
+    _address, after = ask(page)
+    new = [str(frame(device, now - timedelta(seconds=n), 2)) for n in range(3)]
+    told = newer(cast, page, paused="1")
+    assert keys(told) == [] and "3 new" in told and f'name="after" value="{after}"' in told
+    go_on = re.search(r'id="frames-pause" hx-get="([^"]+)"', told)
+    assert go_on and "paused" not in go_on[1]
+    assert keys(get(cast, go_on[1], part=True))[:3] == new
+    for n in range(60):
+        frame(device, now - timedelta(seconds=n), 10)
+    assert "50+ new" in newer(cast, page, paused="1")
+    response = cast.client(cast.viewer).get(go_on[1], headers=HTMX)
+    assert response["HX-Retarget"] == "#frames" and "paused" not in response.content.decode().partition("hx-get")[0]
+    assert first
+
+
+def test_first_message_shows_by_itself(cast: Cast, device: Device, now: datetime) -> None:
+    page = get(cast, url(device))
+    assert "empty=1" in ask(page)[0] and keys(newer(cast, page)) == []
+    at = frame(device, now)
+    address, after = ask(page)
+    response = cast.client(cast.viewer).get(f"{address}&after={after}", headers=HTMX)
+    assert response["HX-Retarget"] == "#frames" and str(at) in response.content.decode()
 
 
 def test_more_new_frames_than_a_page_read_the_list_again(cast: Cast, device: Device, now: datetime) -> None:
@@ -215,7 +312,8 @@ def test_empty_history_of_a_registered_device_tells_what_to_check(cast: Cast, de
     page = get(cast, url(device))
     for text in ("No messages seen yet", "DevEUI", "default LoRaWAN channels", "SF12", "window"):
         assert text in page
-    assert 'hx-trigger="sse:frames' in page  # the first message shows by itself
+    for text in ("antenna", "coverage map", "must be Active"):
+        assert text in page
 
 
 def test_empty_history_of_an_unregistered_device_leads_to_registration(cast: Cast) -> None:
