@@ -1,9 +1,9 @@
 """What a device's frames tell by spans of time (L8): reduced in the database by one query, so that a chart never gets
 more points than it draws. Bounded in time, on the primary key.
 
-Loss is what the uplink counter leaves out. A join starts a session, whose counter starts at 0; a counter that falls
-back without one is a wrap of its 16 bits or a restart; the same number again is a repeat of the same frame (NbTrans),
-not another message (LoRaWAN 1.0.x, sections 4.3.1.5 and 6.2).
+Loss is what the uplink counter leaves out, by the rule of :mod:`lora.observed`: a join begins at any count, the same
+count again is a repeat of the same frame (NbTrans), a network tells 16 bits of the counter or all 32, and a count that
+goes back, or ahead by more than a network believes, is a device that began again (LoRaWAN 1.0.x, section 4.3.1.5).
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any, Final
 from django.db import connection
 
 from .models import Direction, FrameKind
+from .observed import COUNTS, LARGEST_STEP
 
-# A network believes no counter that is further ahead (MAX_FCNT_GAP of the regional parameters, EU868).
-MOST_MISSING: Final = 16384
 FACTORS: Final = (7, 8, 9, 10, 11, 12)
 
 # Bytes of a frame's PHYPayload: MHDR 1, FHDR 7, FPort 0 or 1, MIC 4, and what is in it; a join request has 23.
@@ -39,35 +38,36 @@ WITH kept AS (
     SELECT received_at, seq, kind, fcnt, rssi, snr, esp, spreading_factor,
         width_bucket(received_at, %(starts)s::timestamptz[]) AS span,
         CASE WHEN kind <> {FrameKind.JOIN_ACCEPT.value} THEN {AIRTIME} END AS airtime,
-        count(*) FILTER (WHERE kind = {FrameKind.JOIN_ACCEPT.value}) OVER (ORDER BY received_at, seq) AS session
+        count(*) FILTER (WHERE kind = {FrameKind.JOIN_ACCEPT.value}) OVER air AS accepted,
+        count(*) FILTER (WHERE kind = {FrameKind.JOIN_REQUEST.value}) OVER air AS asked
     FROM lora_frame
     WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at < %(until)s
         AND (direction = {Direction.UPLINK.value} OR kind = {FrameKind.JOIN_ACCEPT.value})
+    WINDOW air AS (ORDER BY received_at, seq)
 ), placed AS (
     SELECT *, kind = {FrameKind.DATA.value} AS data,
         date_part('epoch', received_at - lag(received_at) OVER place) AS silence,
-        lag(fcnt) OVER place AS before, lag(session) OVER place AS session_before
+        lag(fcnt) OVER place AS before,
+        accepted <> lag(accepted) OVER place OR (asked <> lag(asked) OVER place AND fcnt <= lag(fcnt) OVER place)
+            AS begun
     FROM kept
     WINDOW place AS (PARTITION BY kind ORDER BY received_at, seq)
 ), told AS (
-    SELECT *, data AND before > fcnt AND session = session_before AND NOT wrapped AS fallen,
-        data AND before IS NOT DISTINCT FROM fcnt AND session = session_before AND fcnt IS NOT NULL AS repeated,
-        CASE
-            WHEN NOT data OR fcnt IS NULL THEN 0
-            WHEN session > coalesce(session_before, 0) THEN fcnt
-            WHEN before IS NULL OR before = fcnt THEN 0
-            WHEN fcnt > before THEN fcnt - before - 1
-            WHEN wrapped THEN fcnt + 65535 - before
-            ELSE fcnt
-        END AS missing
-    FROM (SELECT *, before < 65536 AND before - fcnt > 32768 AS wrapped FROM placed) AS known
+    SELECT *, coalesce(step = 0, false) AS repeated,
+        coalesce(step NOT BETWEEN 0 AND {LARGEST_STEP}, false) AS restarted,
+        CASE WHEN step BETWEEN 1 AND {LARGEST_STEP} THEN step - 1 ELSE 0 END::integer AS missing
+    FROM (
+        SELECT *, CASE WHEN data AND NOT begun
+            THEN fcnt - before + CASE WHEN fcnt < before AND before < {COUNTS} THEN {COUNTS} ELSE 0 END END AS step
+        FROM placed
+    ) AS known
 )
 SELECT span,
     count(*) FILTER (WHERE data AND NOT repeated) AS messages,
-    coalesce(sum(missing::integer) FILTER (WHERE missing < {MOST_MISSING}), 0) AS lost,
+    coalesce(sum(missing), 0) AS lost,
     count(*) FILTER (WHERE kind = {FrameKind.JOIN_REQUEST.value}) AS requests,
     count(*) FILTER (WHERE kind = {FrameKind.JOIN_ACCEPT.value}) AS joins,
-    count(*) FILTER (WHERE fallen) AS restarts,
+    count(*) FILTER (WHERE restarted) AS restarts,
     min(esp), avg(esp), max(esp), min(rssi), avg(rssi), max(rssi), min(snr), avg(snr), max(snr),
     min(silence) FILTER (WHERE data), avg(silence) FILTER (WHERE data), max(silence) FILTER (WHERE data),
     {", ".join(f"count(*) FILTER (WHERE data AND spreading_factor = {factor})" for factor in FACTORS)},
@@ -88,7 +88,7 @@ class Range3:
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A span of time from ``at``. ``messages``: data uplinks, repeats left out; ``lost``: those that the counter says
-    were sent and not heard; ``requests`` and ``joins``: of the join ceremony; ``restarts``: the counter fell back
+    were sent and not heard; ``requests`` and ``joins``: of the join ceremony; ``restarts``: the counter began again
     without a join. ``interval``: seconds between messages. ``factors``: messages by spreading factor. ``airtime``:
     microseconds of ``sent`` frames."""
 

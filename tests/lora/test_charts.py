@@ -18,7 +18,7 @@ from django.utils import timezone
 from codec.lorawan import eu868
 from common import plot
 from devices.models import Device
-from lora import buckets, chart_parts, chart_ranges, charts
+from lora import buckets, chart_parts, chart_ranges, charts, observed
 from lora.buckets import Bucket
 from lora.models import FrameKind
 from tests import factories
@@ -49,12 +49,15 @@ def read(device: Device, noon: datetime, *, width: timedelta = HOUR) -> list[Buc
 
 
 def counted(device: Device, noon: datetime, *counters: int | str) -> Bucket:
-    """The day as one span, after uplinks with these counters, one a minute; "join" is a join that was answered."""
+    """The day as one span, after uplinks with these counters, one a minute; "join" is a join that was answered,
+    "request" one that was not."""
     for index, counter in enumerate(counters):
         at = noon + index * MINUTE
         if counter == "join":
             frame(device, at, 2 * index, **JOIN)
             frame(device, at + timedelta(seconds=5), 2 * index + 1, **ACCEPT)
+        elif counter == "request":
+            frame(device, at, 2 * index, **JOIN)
         else:
             frame(device, at, 2 * index, fcnt=counter)
     return read(device, noon, width=DAY)[0]
@@ -70,16 +73,20 @@ def counted(device: Device, noon: datetime, *counters: int | str) -> Bucket:
         ((5, 8, 9), 3, 2, 0),
         ((5, 5, 5, 6), 2, 0, 0),  # repeats of one frame (NbTrans)
         ((5, 6, "join", 0, 1), 4, 0, 0),
-        ((5, 6, "join", 3, 4), 4, 3, 0),  # the first three of the session
-        ((5, "join", 9), 2, 9, 0),  # higher than before, and yet another session
+        ((5, 6, "join", 3, 4), 4, 0, 0),  # a join begins at any count
+        ((5, "join", 9, 11), 3, 1, 0),  # higher than before, and yet another session
         ((5, "join", "join", 0), 2, 0, 0),
-        (("join", 2), 1, 2, 0),
+        ((5, "join", 5), 2, 0, 0),  # no repeat: a new session
+        ((5, "request", 0, 2), 3, 1, 0),  # the answer was not seen
+        ((5, "request", 6, 8), 3, 1, 0),  # not answered: the session goes on
+        (("join", 2), 1, 0, 0),
         ((65534, 65535, 0, 1), 4, 0, 0),  # a wrap of 16 bits
         ((65534, 2), 2, 3, 0),
         ((70000, 70001, 70003), 3, 1, 0),  # 32 bits go on
+        ((70000, 3, 4), 3, 0, 1),
         ((500, 501, 0, 1), 4, 0, 1),  # a restart without a join
-        ((500, 2), 2, 2, 1),
-        ((5, 5 + 20000), 2, 0, 0),  # further than a network believes
+        ((500, 2), 2, 0, 1),
+        ((5, 5 + 20000, 5 + 20001), 3, 0, 1),  # further than a network believes
     ],
 )
 def test_loss_is_what_the_counter_leaves_out(
@@ -96,6 +103,26 @@ def test_downlinks_and_other_devices_do_not_count(cast: Cast, device: Device, no
     frame(device, noon + 2 * MINUTE, 4, fcnt=2)
     found = read(device, noon)
     assert [(bucket.messages, bucket.lost) for bucket in found] == [(2, 0)]
+
+
+def test_loss_is_that_of_the_twin_tab(device: Device, noon: datetime) -> None:
+    """Another reader of the same frames counts the same (lora.observed), with joins, wraps, restarts and repeats."""
+    chance = random.Random(11)
+    fcnt = 65400
+    for number in range(300):
+        at = noon + number * MINUTE
+        kind = chance.random()
+        if kind < 0.02:
+            frame(device, at, 2 * number, **JOIN)
+            frame(device, at + timedelta(seconds=5), 2 * number + 1, **ACCEPT)
+            fcnt = 0
+            continue
+        fcnt = 0 if kind < 0.04 else fcnt + chance.choice([0, 1, 1, 1, 1, 2, 5])
+        frame(device, at, 2 * number, fcnt=fcnt % 65536)
+    told = observed.heard(observed.last_day(device.pk, noon + 12 * HOUR))
+    found = read(device, noon)
+    assert sum(bucket.lost for bucket in found) == told.lost > 0
+    assert sum(bucket.messages for bucket in found) == told.messages
 
 
 # --- what a span tells ---
