@@ -132,13 +132,14 @@ def _grid(plot: Plot) -> list[str]:
 
 
 def _marks(plot: Plot) -> list[str]:
-    """Each with its words while they are few."""
+    """Each with its words while they are few; many of them are short, above what is drawn."""
     made = []
     for tone in dict.fromkeys(mark.tone for mark in plot.marks):
         marks = [mark for mark in plot.marks if mark.tone == tone]
-        lines = [(f"M{_x(plot, mark.at)} 0V{DOWN}", f"<title>{escape(mark.text)}</title>") for mark in marks]
         if len(marks) > MOST_WORDED:
-            lines = [("".join(line for line, _title in lines), "")]
+            lines = [("".join(f"M{_x(plot, mark.at)} -8V-2" for mark in marks), "")]
+        else:
+            lines = [(f"M{_x(plot, mark.at)} 0V{DOWN}", f"<title>{escape(mark.text)}</title>") for mark in marks]
         made += [f'<path class="mark" data-tone="{escape(tone)}" d="{line}">{title}</path>' for line, title in lines]
     return made
 

@@ -126,7 +126,7 @@ def _ticks(asked: Asked) -> Iterator[tuple[datetime, str]]:
     at, step = midnight(asked.since), asked.step.tick
     while at < asked.until_drawn:
         if at > asked.since:
-            yield at.astimezone(UTC), formats.date_format(at, "H:i" if step < DAY else "j M")
+            yield at.astimezone(UTC), formats.date_format(at, "H:i" if step < DAY else "D j" if step == DAY else "j M")
         # Of one zone: wall time, as a clock shows it.
         at += step
 

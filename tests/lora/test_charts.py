@@ -426,3 +426,14 @@ def test_drawing_escapes_its_words_and_stays_within(noon: datetime) -> None:
     ]
     assert all(0 <= number <= 1000 for number in numbers)
     assert made.count("h.01") == 2  # two dots
+
+
+def test_many_marks_do_not_cover_what_is_drawn(noon: datetime) -> None:
+    scale = plot.Scale(0, 10, [(0, "0"), (10, "10")])
+    marks = [plot.Mark(noon + number * MINUTE, "bad", f"restart {number}") for number in range(plot.MOST_WORDED + 1)]
+    few, many = (
+        plot.draw(plot.Plot("line", noon, noon + DAY, scale, [], HOUR, HOUR, marks=held), "x")
+        for held in (marks[:-1], marks)
+    )
+    assert few.count('class="mark"') == few.count("<title>restart") == plot.MOST_WORDED
+    assert many.count('class="mark"') == 1 and "<title>" not in many

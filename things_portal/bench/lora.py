@@ -47,11 +47,11 @@ FROM (
     FROM ({source}) AS numbered
 ) AS placed
 """
-# Nine of ten frames are spread over the devices that are not hot.
+# Nine of ten frames are spread over the devices that are neither hot nor the last.
 MANY: Final = """
 SELECT n, %(start)s::timestamptz + n * %(step)s::interval AS at,
-    CASE WHEN n %% 10 = 0 THEN (n / 10) %% %(hot)s ELSE %(hot)s + (n - n / 10) %% (%(devices)s - %(hot)s) END AS place,
-    CASE WHEN n %% 10 = 0 THEN (n / 10) / %(hot)s ELSE (n - n / 10) / (%(devices)s - %(hot)s) END AS fcnt
+    CASE WHEN n %% 10 = 0 THEN (n / 10) %% %(hot)s ELSE %(hot)s + (n - n / 10) %% %(cold)s END AS place,
+    CASE WHEN n %% 10 = 0 THEN (n / 10) / %(hot)s ELSE (n - n / 10) / %(cold)s END AS fcnt
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
 """
 # One number in seventy is missing, now and then there is a gap of hours.
@@ -92,10 +92,13 @@ def prepare(frames: int) -> float:
 
 def _facts(frames: int, now: datetime) -> dict[str, object]:
     devices = Device.objects.filter(project__name=load.PROJECT).order_by("pk")
+    count = devices.count()
+    hot = HOT_DEVICES if count > 2 * HOT_DEVICES else 1
     return {
         "low": devices.values_list("pk", flat=True)[0],
-        "devices": devices.count(),
-        "hot": HOT_DEVICES if devices.count() > 2 * HOT_DEVICES else 1,
+        "devices": count,
+        "hot": hot,
+        "cold": count - hot - 1,
         "start": now - SPAN,
         "step": SPAN / frames,
         "frames": frames,
