@@ -180,10 +180,12 @@ STORAGES = {
 }
 WHITENOISE_MAX_AGE = 3600
 
+# Maps show the tiles of this server; without it positions are drawn and no other server is asked for anything.
+MAP_TILES = env.tiles("THINGS_MAP_TILES", "THINGS_MAP_ATTRIBUTION")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", *([MAP_TILES.origin] if MAP_TILES else [])],
         "object-src": ["'none'"],
         "base-uri": [SELF],
         "form-action": [SELF],

@@ -88,4 +88,5 @@ def _listed(device: Device, asked: Asked, found: reading.Found, now: datetime) -
         },
         "jumps": asked.jumps(now),
         "retention": settings.FRAME_RETENTION_DAYS,
+        "tiles": settings.MAP_TILES,
     }
