@@ -183,6 +183,12 @@ def sweep_silent(now: datetime, limit: int = SWEEP) -> list[int]:
     return [device_id for device_id, _verdict in changed]
 
 
+def held(device_id: int) -> Summary | None:
+    """The device's summary as the last batch left it."""
+    state = Radio.objects.filter(pk=device_id).values_list("state", flat=True).first()
+    return Summary.of(orjson.loads(state)) if state else None
+
+
 def remove(device_id: int) -> None:
     """Remove the summary of a device that is being deleted (D9)."""
     Radio.objects.filter(pk=device_id).delete()

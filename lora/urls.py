@@ -3,11 +3,12 @@
 
 from django.urls import path
 
-from .views import export, history, message, tab
+from .views import diagnosis, export, history, message, tab
 
 app_name = "lora"
 urlpatterns = [
     path("devices/<int:device_id>/lora/", tab.tab, name="tab"),
+    path("devices/<int:device_id>/lora/diagnosis/", diagnosis.diagnosis, name="diagnosis"),
     path("devices/<int:device_id>/lora/history/", history.history, name="history"),
     path("devices/<int:device_id>/lora/history/newer/", history.newer, name="newer"),
     path("devices/<int:device_id>/lora/history/export/", export.export, name="export"),
