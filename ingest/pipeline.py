@@ -26,6 +26,8 @@ from codec.measurements import Measurement
 from devices import codecs, live
 from devices.models import CodecProblem, Device, FlowLink, Health, Processing
 from downlinks import reports
+from flows import deliveries
+from flows.deliveries import Outgoing
 from lora import events as lora_events
 from lora import frames, health
 from lora.events import (
@@ -149,14 +151,16 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
                 batch.unknown[entry] = event.dev_eui
             else:
                 told.append((device, event))
-        measured: dict[int, list[Measurement]] = defaultdict(list)
         heard: Heard = defaultdict(list)
-        _lora(told, measured, heard, changes, runs, now)
-        _senml(batch, known, measured, heard, changes)
+        outgoing = _lora(told, heard, changes, runs, now) + _senml(batch, known, heard, changes)
+        measured: dict[int, list[Measurement]] = defaultdict(list)
+        for message in outgoing:
+            measured[message.device_id] += message.measurements
         # Twins before states: whoever sets desired values takes the rows in the same order.
         for device_id in twin.update_reported(measured, now):
             changes[device_id].add("twin")
         _states(known, heard)
+        deliveries.enqueue(outgoing, now)
         runs.write({pk: device.problem for pk, device in known.items() if device.problem is not None})
     runs.count_kills(now)
     _instructions(told, changes, now)
@@ -262,12 +266,12 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
 
 def _lora(
     told: list[tuple[Known, Event]],
-    measured: dict[int, list[Measurement]],
     heard: Heard,
     changes: dict[int, set[str]],
     runs: CodecRuns,
     now: datetime,
-) -> None:
+) -> list[Outgoing]:
+    outgoing: list[Outgoing] = []
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
     new = frames.store(radio)
     # After the frames of the batch, whose places they may be.
@@ -278,7 +282,8 @@ def _lora(
             changes[device.device_id].add("frames")
         # Networks tell the same place again with later messages: it is measured once.
         if place is not frames.Place.HELD and device.processed:
-            measured[device.device_id] += _geolocation(located_event.location, located_event.at)
+            found = _geolocation(located_event.location, located_event.at)
+            outgoing.append(_outgoing(device, located_event, f"place {located_event.fcnt}", found))
     for device, event in told:
         if isinstance(event, RadioEvent):
             key = frames.key_of(device.device_id, event)
@@ -289,7 +294,13 @@ def _lora(
             if isinstance(event, Uplink | JoinRequest):
                 heard[device.device_id].append((key.received_at, health.judge(event)))
             if isinstance(event, Uplink) and device.processed:
-                measured[device.device_id] += _decode(device, event, runs, now)
+                found = _decode(device, event, runs, now)
+                outgoing.append(_outgoing(device, event, f"frame {key.seq}", found))
+    return outgoing
+
+
+def _outgoing(device: Known, event: Event, key: str, found: list[Measurement]) -> Outgoing:
+    return Outgoing(device.device_id, event.at, key, f"urn:dev:DEVEUI:{event.dev_eui}:", found)
 
 
 def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> list[Measurement]:
@@ -346,12 +357,9 @@ def _geolocation(location: lora_events.Location, at: datetime) -> list[Measureme
 
 
 def _senml(
-    batch: Batch,
-    known: dict[int, Known],
-    measured: dict[int, list[Measurement]],
-    heard: Heard,
-    changes: dict[int, set[str]],
-) -> None:
+    batch: Batch, known: dict[int, Known], heard: Heard, changes: dict[int, set[str]]
+) -> list[Outgoing]:
+    outgoing: list[Outgoing] = []
     rows: dict[tuple[int, datetime, int], Pack] = {}
     timed: set[tuple[int, bytes]] = set()
     for pack in batch.packs:
@@ -370,7 +378,10 @@ def _senml(
         changes[pack.device_id].add("messages")
         heard[pack.device_id].append((pack.received_at, Health.GOOD))
         if known[pack.device_id].processed:
-            measured[pack.device_id] += _believed_values(pack)
+            outgoing.append(
+                Outgoing(pack.device_id, pack.received_at, pack.entry, pack.pack.base_name, _believed_values(pack))
+            )
+    return outgoing
 
 
 def _believed_values(pack: Pack) -> list[Measurement]:
