@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from codec import decoders
 from flows.models import Flow
-from flows.problems import Troubled, TroubledDevice
+from flows.problems import Troubled, TroubledDevice, of_destinations
 
 from . import codecs
 from .models import CodecProblem, ConnectivityKind, Device, FlowLink
@@ -21,6 +21,7 @@ def of(flow: Flow, device: Device) -> list[str]:
     problems = []
     if not flow.enabled:
         problems.append(_("This Flow is disabled: it processes no data."))
+    problems += of_destinations(flow)
     # Decoders read LoRa payloads; M2M and Internet devices send SenML, which needs none.
     is_lora = device.type.connectivity == ConnectivityKind.LORA
     if is_lora and flow.decoder == decoders.CODEC and device.type.codec_id is None:

@@ -12,7 +12,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -115,7 +115,7 @@ def test(destination: Destination, now: datetime) -> UUID:
     example = [Measurement(name="test", value=True, time=now.timestamp())]
     base_name = f"urn:dev:DVNUUID:{destination.uuid}:"
     body = _body(Outgoing(0, now, "", base_name, example), destination.layout)
-    seq = random.getrandbits(31)  # noqa: S311
+    seq = random.getrandbits(31)
     Delivery.objects.create(
         device_id=0, created_at=now, destination_id=destination.pk, seq=seq, due_at=now, body=body,
         identifier=str(destination.uuid),
@@ -317,6 +317,15 @@ def again(destination: Destination, now: datetime, *, chosen: Q | None = None) -
     if count:
         try_now(destination.pk, now)
     return count
+
+
+def named(device_id: int, microseconds: str, seq: int) -> Q:
+    """One delivery of a destination, by the parts of its key; ``microseconds`` since 1970, as pages write it."""
+    try:
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
+    except (ValueError, OverflowError):
+        return Q(pk__in=[])
+    return Q(device_id=device_id, created_at=at, seq=seq)
 
 
 def try_now(destination_id: int, now: datetime) -> None:

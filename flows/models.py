@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import orjson
@@ -186,10 +187,21 @@ class Delivery(models.Model):
         return f"{self.device_id} {self.created_at:%Y-%m-%d %H:%M:%S.%f} to {self.destination_id}"
 
     @property
+    def name(self) -> str:
+        """As :func:`flows.deliveries.named` reads it, with the parts between spaces."""
+        microseconds = (self.created_at - EPOCH) // timedelta(microseconds=1)
+        return f"{self.device_id} {microseconds} {self.seq}"
+
+    @property
+    def text(self) -> str:
+        return bytes(self.body).decode(errors="replace")
+
+    @property
     def id(self) -> uuid.UUID:
         return delivery_id(self.destination_id, self.device_id, self.created_at.timestamp(), self.seq)
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMESPACE = uuid.UUID("5f1b6a0e-6f3f-4d0a-9a53-3f6a5f0f6f5e")
 
 

@@ -169,7 +169,9 @@ class HttpsSender(Sender):
                 self.close()
             status = answer.status
         except (OSError, http.client.HTTPException) as error:
-            raise TimeoutError if overdue.is_set() else error
+            if overdue.is_set():
+                raise TimeoutError from error
+            raise
         finally:
             watch.cancel()
         expected = self.destination.expected_status
@@ -221,6 +223,12 @@ class _Client(mqtt.Client):
     def _create_socket_connection(self) -> socket.socket:
         return addresses.connect(self._host, self._port, CONNECT_SECONDS)
 
+    def end(self) -> None:
+        self.disconnect()
+        self.loop_stop()
+        # Its own sockets would wait for the collector otherwise.
+        self._reset_sockets()
+
 
 class MqttSender(Sender):
     """Publishes at QoS 1 over TLS (MQTT 3.1.1): accepted is what the broker has acknowledged."""
@@ -255,24 +263,22 @@ class MqttSender(Sender):
             answered.set()
 
         client.on_connect = on_connect
-        client.connect(self.destination.host, self.destination.port or 8883, keepalive=30)
-        client.loop_start()
         try:
+            client.connect(self.destination.host, self.destination.port or 8883, keepalive=30)
+            client.loop_start()
             if not answered.wait(CONNECT_SECONDS):
                 raise TimeoutError
             if code[0].is_failure:
                 raise _Refused(_("The broker refused the connection: %s.") % code[0])
         except BaseException:
-            client.disconnect()
-            client.loop_stop()
+            client.end()
             raise
         self.client = client
         return client
 
     def close(self) -> None:
         if self.client is not None:
-            self.client.disconnect()
-            self.client.loop_stop()
+            self.client.end()
             self.client = None
 
 

@@ -356,9 +356,7 @@ def _geolocation(location: lora_events.Location, at: datetime) -> list[Measureme
 # --- M2M and Internet ---
 
 
-def _senml(
-    batch: Batch, known: dict[int, Known], heard: Heard, changes: dict[int, set[str]]
-) -> list[Outgoing]:
+def _senml(batch: Batch, known: dict[int, Known], heard: Heard, changes: dict[int, set[str]]) -> list[Outgoing]:
     outgoing: list[Outgoing] = []
     rows: dict[tuple[int, datetime, int], Pack] = {}
     timed: set[tuple[int, bytes]] = set()

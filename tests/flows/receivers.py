@@ -1,4 +1,4 @@
-"""Receivers for destinations: a real HTTPS server that behaves as it is told, a real MQTT broker, their certificates."""
+"""Receivers for destinations: a real HTTPS server that behaves as it is told, a real MQTT broker, certificates."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Https:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 does = owner.plan.popleft() if owner.plan else owner.then
                 if isinstance(does, str):
@@ -206,6 +206,7 @@ class Broker:
         if self.listener is not None:
             self.listener.disconnect()
             self.listener.loop_stop()
+            self.listener._reset_sockets()
             self.listener = None
         if self.broker is not None:
             with contextlib.suppress(Exception):
@@ -213,6 +214,7 @@ class Broker:
             self.broker = None
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5)
+        self.loop.close()
 
 
 def free_port() -> int:
