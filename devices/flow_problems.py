@@ -21,7 +21,6 @@ def of(flow: Flow, device: Device) -> list[str]:
     problems = []
     if not flow.enabled:
         problems.append(_("This Flow is disabled: it processes no data."))
-    problems += of_destinations(flow)
     # Decoders read LoRa payloads; M2M and Internet devices send SenML, which needs none.
     is_lora = device.type.connectivity == ConnectivityKind.LORA
     if is_lora and flow.decoder == decoders.CODEC and device.type.codec_id is None:
@@ -30,7 +29,7 @@ def of(flow: Flow, device: Device) -> list[str]:
         problems.append(_("The decoding of this Flow does not fit the device type."))
     if is_lora and flow.decoder in {"", decoders.CODEC} and (problem := codecs.problem_of(device)):
         problems.append(codecs.sentence(problem))
-    return problems
+    return problems + of_destinations(flow)
 
 
 # More devices in trouble than this are not counted, and not more than these are named.

@@ -54,7 +54,6 @@ def of(flow: Flow, *, devices: int) -> list[str]:
         problems.append(_("This Flow is disabled: the data of its devices is not processed here."))
     if not devices:
         problems.append(_("There is no device in this Flow yet: link one from its Flows tab."))
-    problems += of_destinations(flow)
     unfit = _without_decoder(flow)
     if unfit:
         problems.append(
@@ -65,7 +64,7 @@ def of(flow: Flow, *, devices: int) -> list[str]:
             )
             % {"count": unfit, "decoder": decoder_label(flow.decoder)}
         )
-    return problems
+    return problems + of_destinations(flow)
 
 
 def of_destinations(flow: Flow) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django_scopes import scopes_disabled
 
-from flows.models import Destination, Flow, FlowDestination
+from flows.models import Destination, Flow
 from tests import factories
 from tests.cast import Cast
 from tests.flows.receivers import Certificates, Https
@@ -46,12 +46,7 @@ def flow(cast: Cast) -> Flow:
 
 def destination(flow: Flow, **fields: Any) -> Destination:
     secrets = {"shared_secret": SECRET, **fields.pop("secrets", {})}
-    values = {"project": flow.project, "name": f"Receiver {Destination.objects.count()}", "kind": "https"} | fields
-    made = Destination(**values)
-    made.set_secrets(secrets)
-    made.save()
-    FlowDestination.objects.create(flow=flow, destination=made)
-    return made
+    return factories.destination(flow, secrets=secrets, **{"kind": "https"} | fields)
 
 
 @pytest.fixture(autouse=True)
