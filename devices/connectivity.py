@@ -108,6 +108,8 @@ class Connectivity(ABC):
     identifier_label: str
     # The template of the wizard's network step; it gets ``form``, ``device`` and what ``form`` offers.
     step_template: str
+    # What ``send`` reads through the device: fields to select with many devices at once.
+    needed_to_send: tuple[str, ...] = ()
 
     @property
     def downlink_timeout(self) -> timedelta:
@@ -224,6 +226,10 @@ def largest_payloads(devices: Iterable[Device]) -> dict[int, int | None]:
 
 def _kind(device: Device) -> str:
     return device.type.connectivity
+
+
+def needed_to_send() -> list[str]:
+    return [field for each in _registered.values() for field in each.needed_to_send]
 
 
 def all_registered() -> list[Connectivity]:

@@ -21,6 +21,7 @@ from .models import Downlink, Event, Source, State
 
 # A head whose ring was not heard after this long is rung again by the sweeper.
 GRACE: Final = timedelta(seconds=3)
+RUNG_TOGETHER: Final = 100
 ANY: Final = Q()
 # Told that an instruction which carries a desired value has moved to an end, or what is new of it on air (handed over,
 # sent, acknowledged): device id and number, in the same transaction, after the rows of this app were written.
@@ -41,7 +42,7 @@ def lock(*device_ids: int) -> None:
 ENDS = """
 SELECT id,
     coalesce((SELECT number FROM downlinks_downlink WHERE device_id = id ORDER BY number DESC LIMIT 1), 0),
-    EXISTS (SELECT FROM downlinks_downlink WHERE device_id = id AND head)
+    (SELECT head FROM downlinks_downlink WHERE device_id = id AND head LIMIT 1) IS NOT NULL
 FROM unnest(%s::bigint[]) AS id
 """
 
@@ -53,17 +54,21 @@ def ends(device_ids: Iterable[int]) -> dict[int, tuple[int, bool]]:
         return {device_id: (number, has_head) for device_id, number, has_head in cursor.fetchall()}
 
 
-def ring(device_id: int) -> None:
+def ring(*device_ids: int) -> None:
+    """One is rung for at once; many with one ring for a hundred, behind whatever else the workers have to do."""
     from . import tasks
 
-    doorbell.ring(tasks.run_downlink, device_id)
+    if len(device_ids) == 1:
+        doorbell.ring(tasks.run_downlink, *device_ids)
+        return
+    for first in range(0, len(device_ids), RUNG_TOGETHER):
+        doorbell.ring(tasks.run_downlinks, list(device_ids[first : first + RUNG_TOGETHER]), priority=doorbell.LAST)
 
 
 def release(device_ids: Sequence[int]) -> None:
     """Ring for the heads of devices that are active now and have one that nobody has taken yet."""
     heads = Downlink.objects.filter(device_id__in=device_ids, head=True, accepted_at=None)
-    for device_id in heads.values_list("device_id", flat=True):
-        ring(device_id)
+    ring(*heads.values_list("device_id", flat=True))
 
 
 def promote(device_id: int, now: datetime) -> None:

@@ -24,6 +24,7 @@ class Lora(Connectivity):
     label = _("LoRa")
     identifier_label = "DevEUI"
     step_template = "lora/network_step.html"
+    needed_to_send = ("lora__network",)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
         return forms.form_for(device, data)
@@ -132,7 +133,10 @@ class Lora(Connectivity):
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:
-        identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
+        if LoraIdentity.device.field.remote_field.is_cached(device):  # selected with the device
+            identity: LoraIdentity | None = getattr(device, "lora", None)
+        else:
+            identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
         if identity is None:
             raise NetworkRefused(str(_("The device has no LoRa network info.")))
         return identity

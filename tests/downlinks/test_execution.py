@@ -27,7 +27,7 @@ DAY = 86400
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The devices that were rung for, whether or not the transaction commits."""
     found: list[int] = []
-    monkeypatch.setattr(queue, "ring", found.append)
+    monkeypatch.setattr(queue, "ring", lambda *ids: found.extend(ids))
     return found
 
 
