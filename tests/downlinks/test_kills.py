@@ -118,7 +118,7 @@ def listens(port: int) -> bool:
 def there(portal: Portal, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
     """Django in this process works on the portal's database. It rings for nobody and tells nobody: the rings of this
     process are lost, as those of a web process that dies."""
-    monkeypatch.setattr(queue, "ring", lambda _device_id: None)
+    monkeypatch.setattr(queue, "ring", lambda *_device_ids: None)
     monkeypatch.setattr(live, "publish", lambda _changes: None)
     with django_db_blocker.unblock(), scopes_disabled():
         connection.close()
@@ -137,10 +137,14 @@ def project() -> Project:
     return Project.objects.filter(name="Kills").first() or factories.project("Kills")
 
 
-def lora_device(number: int) -> Device:
-    at = project()
+def joined_device() -> Device:
+    """One that is on the network, and whose queue is empty: where a test has failed, another one."""
+    free = Device.objects.filter(project=project(), type__connectivity="lora").exclude(downlinks__head=True).first()
+    if free is not None:
+        return free
+    number = Device.objects.count()
     device = factories.lora_device(
-        at, dev_eui=f"0059AC00000{number:05X}", app_key=bytes(range(16)), in_flow=factories.flow(at)
+        project(), dev_eui=f"0059AC00000{number:05X}", app_key=bytes(range(16)), in_flow=factories.flow(project())
     )
     connectivity.of(device).register(device)
     return device
@@ -187,7 +191,7 @@ STEPS = ["before the claim", "before it is sent", "before its answer is noted", 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_nothing_is_lost_and_nothing_sent_twice(there: Portal, victim: str, step: str) -> None:
-    device = lora_device(1 + list(VICTIMS).index(victim) * len(STEPS) + STEPS.index(step))
+    device = joined_device()
     acknowledged = step == "before it is acknowledged"
     autocommit = {"autocommit": True, "connect_timeout": 5}
     with (
@@ -201,7 +205,7 @@ def test_nothing_is_lost_and_nothing_sent_twice(there: Portal, victim: str, step
         if step in STEPS[1:3]:
             network.execute("LOCK TABLE lora_simulateddownlink IN ACCESS EXCLUSIVE MODE")
         first = ask(device, confirmed=acknowledged)
-        second = ask(device)
+        ask(device)
         match step:
             case "before the claim":
                 rung = Downlink.objects.filter(pk=first.pk, due_at__gt=timezone.now())
@@ -212,7 +216,9 @@ def test_nothing_is_lost_and_nothing_sent_twice(there: Portal, victim: str, step
                 wait_for(sends, "it to be sent", seconds=PATIENCE)
                 row.execute(head, [device.pk])
                 network.rollback()
-                wait_for(lambda: waiting(watch, 'UPDATE "downlinks_downlink"'), "it to be noted", seconds=PATIENCE)
+                wait_for(
+                    lambda: waiting(watch, "downlinks_downlink", "accepted_at"), "it to be noted", seconds=PATIENCE
+                )
             case _:
                 on_air = Downlink.objects.filter(pk=first.pk, sent_at__isnull=False)
                 wait_for(on_air.exists, "it to be on air", seconds=PATIENCE)
@@ -231,11 +237,10 @@ def test_nothing_is_lost_and_nothing_sent_twice(there: Portal, victim: str, step
         return bool(again(look))
 
     wait_for(ended, f"both to end: {again(lambda: states(device))}", seconds=PATIENCE)
-    assert states(device) == ["delivered", "delivered"]
-    sent = SimulatedDownlink.objects.filter(correlation_id__in=[first.correlation_id, second.correlation_id])
-    assert sent.count() == 2
-    assert SimulatedDownlink.objects.filter(dev_eui=device.identifier).count() == 2, "each once"
-    before, after = Downlink.objects.filter(device=device).order_by("number")
+    before, after = Downlink.objects.filter(device=device, number__gte=first.number).order_by("number")
+    assert [before.state, after.state] == ["delivered", "delivered"]
+    sent = set(SimulatedDownlink.objects.filter(dev_eui=device.identifier).values_list("pk", flat=True))
+    assert sent == set(Downlink.objects.filter(device=device).values_list("correlation_id", flat=True)), "each once"
     assert before.finished_at
     assert after.executing_at
     assert before.finished_at <= after.executing_at

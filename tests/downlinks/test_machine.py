@@ -45,6 +45,7 @@ ANSWERS: dict[str, Callable[[], Any]] = {
 # By then the sweeper rings for whatever waits: after the longest wait between two tries, and a worker's lease.
 BOUND = int(execution.BACKOFF[-1] + execution.RING_AGAIN.total_seconds())
 # Which instruction: that at the head more often than not, else one of all.
+answers = st.sampled_from(["taken", "answer lost", *ANSWERS])
 which = st.one_of(st.none(), st.none(), st.integers(0, 9))
 
 
@@ -55,7 +56,13 @@ def event(name: str, *values: Any, weight: int = 1) -> list[Any]:
 
 events = st.one_of(
     *event("ask", st.integers(1, 3), st.booleans(), st.sampled_from([None, None, None, 5, 60, 7200]), weight=3),
-    *event("run", st.sampled_from(["taken", "answer lost", *ANSWERS]), st.sampled_from([0, 2, 31, 310]), weight=8),
+    *event(
+        "run",
+        st.sampled_from(["taken", "answer lost", *ANSWERS]),
+        st.sampled_from([0, 2, 31, 310]),
+        st.booleans(),
+        weight=8,
+    ),
     *event("report", which, st.sampled_from(["sent", "sent", "not sent", "acknowledged", "given up"]), weight=3),
     *event("report_without_name", st.sampled_from(["acknowledged", "given up"])),
     *event("message", st.booleans(), weight=3),
@@ -163,13 +170,16 @@ class Machine(RuleBasedStateMachine):
 
     # --- workers, network, device, time ---
 
-    def run(self, answer: str, seconds: int = 0) -> None:
-        """A worker, some seconds later: soon enough that a try comes after another one often."""
+    def run(self, answer: str, seconds: int = 0, many: bool = False) -> None:
+        """A worker, some seconds later, so that a try comes after another one often; by itself or with others."""
         self.model.now += timedelta(seconds=seconds)
         self.network.answers = [ANSWERS[answer]()]
         claimed = None
         try:
-            claimed = execution.run(self.pk, now=self.model.now)
+            if many:
+                claimed = dispatch.run_many([self.pk], now=self.model.now) == 1
+            else:
+                claimed = execution.run(self.pk, now=self.model.now)
         except SystemExit:
             assert answer.startswith("dies")
             claimed = True
@@ -326,7 +336,11 @@ def test_only_these_statements_write_a_state() -> None:
             found.add((path.relative_to(settings.BASE_DIR).as_posix(), "SQL"))
         if path.parent.name == "downlinks":
             found |= {("downlinks/" + path.name, where) for where in _updates_of_state(path)}
-    assert found == {("downlinks/execution.py", "SQL"), ("downlinks/queue.py", "_end"), ("downlinks/dispatch.py", "SQL")}
+    assert found == {
+        ("downlinks/execution.py", "SQL"),
+        ("downlinks/queue.py", "_end"),
+        ("downlinks/dispatch.py", "SQL"),
+    }
     for statement in (dispatch.ACCEPTED, dispatch.FETCHED_LATER, dispatch.HANDED_BACK):
         assert "state =" not in statement.partition("SET")[2].partition("FROM")[0], "it keeps facts alone"
     claims = [(statement, Event.CLAIM) for statement in (execution.CLAIM, execution.CLAIM_MANY)]
