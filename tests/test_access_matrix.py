@@ -44,6 +44,7 @@ class Stage:
             "m2m": factories.m2m_device(cast.project, in_flow=self.flow),
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
         }
+        self.sim = factories.sim(cast.project)
         self.job = factories.job(cast.project, [self.device])
         self.codec = codec_work.create_codec(project=cast.project, name="Codec", actor=cast.administrator)
         self.case = CodecCase.objects.create(
@@ -57,6 +58,7 @@ class Stage:
             "device_id": device.pk,
             "flow_id": self.flow.pk,
             "job_id": self.job.pk,
+            "sim_id": self.sim.pk,
             "action": "activate",
             "view_id": self.view.pk,
             "device_type_id": self.type.pk,
@@ -68,6 +70,7 @@ class Stage:
             "seq": 1,
             "page": 1,
             "file_format": "csv",
+            "chart": "esp",
         }
 
         def fill(match: re.Match[str]) -> str:

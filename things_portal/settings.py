@@ -124,6 +124,8 @@ CELERY_BEAT_SCHEDULE = {
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
     "desired values that are due": {"task": "twin.tasks.sweep_desired", "schedule": SWEEP_SECONDS},
     "jobs that died": {"task": "devices.tasks.sweep_jobs", "schedule": SWEEP_SECONDS},
+    "SIM cards to switch off": {"task": "m2m.tasks.sweep_cards", "schedule": SWEEP_SECONDS},
+    "SIM cards to ask for": {"task": "m2m.tasks.refresh_cards", "schedule": 60.0},
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
     "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},
     "files of devices dropped": {"task": "devices.tasks.drop_expired_imports", "schedule": 3600.0},
@@ -178,10 +180,12 @@ STORAGES = {
 }
 WHITENOISE_MAX_AGE = 3600
 
+# Maps show the tiles of this server; without it positions are drawn and no other server is asked for anything.
+MAP_TILES = env.tiles("THINGS_MAP_TILES", "THINGS_MAP_ATTRIBUTION")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", *([MAP_TILES.origin] if MAP_TILES else [])],
         "object-src": ["'none'"],
         "base-uri": [SELF],
         "form-action": [SELF],

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import dispatch, export, fleet, intake, jobs, load, pages, twins
+from things_portal.bench import dispatch, export, fleet, intake, jobs, load, lora, pages, twins
 from things_portal.bench.pages import PageTime
 
 
@@ -33,12 +32,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--devices", type=int, default=100_000)
-        parser.add_argument("--frames", type=int, default=10_000_000)
+        parser.add_argument("--frames", type=int, help="default: those that are there, else 10 million")
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
         parser.add_argument("--finished", type=int, default=1_000_000, help="instructions, beside those that wait")
         parser.add_argument("--waiting", type=int, help="devices with an instruction that waits (default: all)")
-        parts = ["pages", "fleet", "twin", "export", "intake", "jobs", "dispatch"]
+        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,12 +45,15 @@ class Command(BaseCommand):
             self.bench(options)
 
     def bench(self, options: dict[str, Any]) -> None:
-        size = load.Size(options["devices"], options["frames"])
         only = options["only"]
         if only not in {"twin", "dispatch"}:
-            seconds = load.prepare(size)
+            seconds = load.prepare(options["devices"])
             if seconds:
-                self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
+                self.stdout.write(f"loaded {options['devices']:,} devices in {seconds:.0f} s")
+            frames = options["frames"] or lora.loaded() or 10_000_000
+            seconds = lora.prepare(frames)
+            if seconds:
+                self.stdout.write(f"loaded {frames:,} frames in {seconds:.0f} s")
         if only in {None, "fleet", "twin", "export"}:
             seconds = fleet.prepare(options["fleet"])
             if seconds:
@@ -71,6 +73,8 @@ class Command(BaseCommand):
         with stack() as (port, web):
             if only in {None, "pages"}:
                 self.pages(port)
+            if only in {None, "lora"}:
+                self.lora(port)
             if only in {None, "fleet"}:
                 self.fleet(port)
             if only in {None, "export"}:
@@ -137,6 +141,13 @@ class Command(BaseCommand):
         }
         self.measure(port, person, paths)
 
+    def lora(self, port: int) -> None:
+        rows, keys = lora.size()
+        self.stdout.write(
+            f"\nLoRa data history, {lora.loaded():,} frames: {rows / 2**30:.1f} GiB, keys {keys / 2**30:.1f} GiB"
+        )
+        self.rows(lora.measure(port))
+
     def fleet(self, port: int) -> None:
         self.stdout.write("\nAll Devices of the fleet")
         self.measure(port, User.objects.get(email=fleet.OPERATOR), fleet.paths())
@@ -152,6 +163,7 @@ class Command(BaseCommand):
         self.stdout.write("\nDevice Twins of the fleet")
         self.rows(twins.measure(port))
         self.stdout.write(f"\n{'batch of messages, each of a device':38}{'p50 ms':>9}{'p95 ms':>9}")
+        twins.warm()
         for what, work in (("twins alone", twins.merge), ("the whole way", twins.update)):
             for values in (2, 20):
                 row = work(values)
@@ -210,7 +222,7 @@ def stack() -> Iterator[tuple[int, int]]:
 
 def wait_until_ready(port: int) -> None:
     for _ in range(300):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(OSError):
             request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"})
             with urllib.request.urlopen(request, timeout=2):  # noqa: S310
                 return
