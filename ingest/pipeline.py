@@ -26,6 +26,8 @@ from codec.measurements import Measurement
 from devices import codecs, live
 from devices.models import CodecProblem, Device, FlowLink, Health, Processing
 from downlinks import reports
+from flows import deliveries
+from flows.deliveries import Outgoing
 from lora import events as lora_events
 from lora import frames, health
 from lora.diagnosis import Seen
@@ -150,14 +152,18 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
                 batch.unknown[entry] = event.dev_eui
             else:
                 told.append((device, event))
-        measured: dict[int, list[Measurement]] = defaultdict(list)
         heard: Heard = defaultdict(list)
-        verdicts = _lora(told, measured, heard, changes, runs, now)
-        _senml(batch, known, measured, heard, changes)
+        outgoing: list[Outgoing] = []
+        verdicts = _lora(told, outgoing, heard, changes, runs, now)
+        _senml(batch, known, outgoing, heard, changes)
+        measured: dict[int, list[Measurement]] = defaultdict(list)
+        for message in outgoing:
+            measured[message.device_id] += message.measurements
         # Twins before states: whoever sets desired values takes the rows in the same order.
         for device_id in twin.update_reported(measured, now):
             changes[device_id].add("twin")
         _states(known, heard, verdicts)
+        deliveries.enqueue(outgoing, now)
         runs.write({pk: device.problem for pk, device in known.items() if device.problem is not None})
     runs.count_kills(now)
     _instructions(told, changes, now)
@@ -263,13 +269,13 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
 
 def _lora(
     told: list[tuple[Known, Event]],
-    measured: dict[int, list[Measurement]],
+    outgoing: list[Outgoing],
     heard: Heard,
     changes: dict[int, set[str]],
     runs: CodecRuns,
     now: datetime,
 ) -> dict[int, health.Verdict]:
-    """Frames, positions and values; the verdicts on the devices."""
+    """Frames, positions, and in ``outgoing`` the messages with their values; the verdicts on the devices."""
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
     new = frames.store(radio)
     # After the frames of the batch, whose places they may be.
@@ -280,7 +286,8 @@ def _lora(
             changes[device.device_id].add("frames")
         # Networks tell the same place again with later messages: it is measured once.
         if place is not frames.Place.HELD and device.processed:
-            measured[device.device_id] += _geolocation(located_event.location, located_event.at)
+            found = _geolocation(located_event.location, located_event.at)
+            outgoing.append(_outgoing(device, located_event, f"place {located_event.fcnt}", found))
     unreadable: dict[frames.Key, str] = {}
     seen: dict[int, list[Seen]] = defaultdict(list)
     for device, event in told:
@@ -295,11 +302,15 @@ def _lora(
                 heard[device.device_id].append(key.received_at)
             if isinstance(event, Uplink) and device.processed:
                 found, error = _decode(device, event, runs, now)
-                measured[device.device_id] += found
+                outgoing.append(_outgoing(device, event, f"frame {key.seq}", found))
                 if error:
                     unreadable[key] = error
     frames.mark_unreadable(unreadable)
     return health.take(seen)
+
+
+def _outgoing(device: Known, event: Event, key: str, found: list[Measurement]) -> Outgoing:
+    return Outgoing(device.device_id, event.at, key, f"urn:dev:DEVEUI:{event.dev_eui}:", found)
 
 
 def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> tuple[list[Measurement], str]:
@@ -361,7 +372,7 @@ def _geolocation(location: lora_events.Location, at: datetime) -> list[Measureme
 def _senml(
     batch: Batch,
     known: dict[int, Known],
-    measured: dict[int, list[Measurement]],
+    outgoing: list[Outgoing],
     heard: Heard,
     changes: dict[int, set[str]],
 ) -> None:
@@ -383,7 +394,9 @@ def _senml(
         changes[pack.device_id].add("messages")
         heard[pack.device_id].append(pack.received_at)
         if known[pack.device_id].processed:
-            measured[pack.device_id] += _believed_values(pack)
+            outgoing.append(
+                Outgoing(pack.device_id, pack.received_at, pack.entry, pack.pack.base_name, _believed_values(pack))
+            )
 
 
 def _believed_values(pack: Pack) -> list[Measurement]:

@@ -231,8 +231,8 @@ def test_statements_do_not_grow_with_the_batch(cast: Cast) -> None:
     assert few == many
     # Identities, devices without rows, devices, Flows; stage, COPY, insert, empty stage; places; summaries, twice;
     # packs; states; twins, columns, samples and the names of their values (only of names that the process has not met),
-    # two savepoints.
-    assert many == 21
+    # two savepoints; where the values go.
+    assert many == 22
     assert Frame.objects.filter(latitude=52.0).count() == 8
 
 
