@@ -279,6 +279,7 @@ def _lora(
         # Networks tell the same place again with later messages: it is measured once.
         if place is not frames.Place.HELD and device.processed:
             measured[device.device_id] += _geolocation(located_event.location, located_event.at)
+    unreadable: dict[frames.Key, str] = {}
     for device, event in told:
         if isinstance(event, RadioEvent):
             key = frames.key_of(device.device_id, event)
@@ -289,11 +290,17 @@ def _lora(
             if isinstance(event, Uplink | JoinRequest):
                 heard[device.device_id].append((key.received_at, health.judge(event)))
             if isinstance(event, Uplink) and device.processed:
-                measured[device.device_id] += _decode(device, event, runs, now)
+                found, error = _decode(device, event, runs, now)
+                measured[device.device_id] += found
+                if error:
+                    unreadable[key] = error
+    frames.mark_unreadable(unreadable)
 
 
-def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> list[Measurement]:
+def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> tuple[list[Measurement], str]:
+    """What the message says, and what the type's codec said where it could not read it."""
     found: list[Measurement] = []
+    error = ""
     if event.fport:
         best = event.receptions[0] if event.receptions else None
         message = decoders.LoraMessage(
@@ -311,7 +318,7 @@ def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> lis
         )
         choices = device.decoders
         try:
-            choices, values = _by_codec(device, event, event.fport, runs, now)
+            choices, values, error = _by_codec(device, event, event.fport, runs, now)
             found += values
         except Exception:
             logger.exception("device %s: no codec can be run for %s", device.device_id, event.payload.hex())
@@ -323,19 +330,20 @@ def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> lis
                 logger.exception("device %s: %s cannot read %s", device.device_id, slugs, event.payload.hex())
     if event.location is not None:
         found += _geolocation(event.location, event.at)
-    return found
+    return found, error
 
 
 def _by_codec(
     device: Known, event: Uplink, fport: int, runs: CodecRuns, now: datetime
-) -> tuple[list[list[str]], tuple[Measurement, ...]]:
-    """What is left to the decoders, and what the type's codec read, once for all choices that begin with it."""
+) -> tuple[list[list[str]], tuple[Measurement, ...], str]:
+    """What is left to the decoders, what the type's codec read, once for all choices that begin with it, and its
+    error."""
     others = [slugs for slugs in device.decoders if decoders.CODEC not in slugs]
     if device.codec is None or len(others) == len(device.decoders):
         runs.not_needed(device.device_id, device.project_id, event.at)
-        return device.decoders, ()
+        return device.decoders, (), ""
     reading = runs.read(device.device_id, device.project_id, device.codec, event.payload, fport, event.at, now)
-    return (device.decoders, ()) if reading.error else (others, reading.measurements)
+    return (device.decoders, (), reading.error) if reading.error else (others, reading.measurements, "")
 
 
 def _geolocation(location: lora_events.Location, at: datetime) -> list[Measurement]:
@@ -462,6 +470,9 @@ def _instructions(told: list[tuple[Known, Event]], changes: dict[int, set[str]],
                 delivered=event.delivered,
                 cause=event.cause,
                 reason=words,
+                gateway=event.gateway,
+                window=event.window,
+                fcnt=event.fcnt,
                 now=now,
             )
         elif isinstance(event, DownlinkAcknowledged):

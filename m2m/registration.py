@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
@@ -30,7 +29,6 @@ class M2m(Connectivity):
     label = _("M2M")
     identifier_label = "IMEI"
     step_template = "m2m/network_step.html"
-    downlink_timeout = timedelta(hours=24)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.M2mNetworkForm:
         return forms.M2mNetworkForm(data, device=device)

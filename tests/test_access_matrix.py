@@ -70,6 +70,7 @@ class Stage:
             "seq": 1,
             "page": 1,
             "file_format": "csv",
+            "chart": "esp",
         }
 
         def fill(match: re.Match[str]) -> str:

@@ -114,6 +114,11 @@ CELERY_TIMEZONE = "UTC"
 
 # How often the sweepers look for what a dead worker or a lost message left behind, in seconds.
 SWEEP_SECONDS = env.number("THINGS_SWEEP_SECONDS", 5)
+# How long an instruction may be Executing where the device type does not say. A class A device hears it after its own
+# next message; most send within half a day.
+DOWNLINK_TIMEOUT_SECONDS = {
+    kind: env.number(f"THINGS_{kind.upper()}_TIMEOUT_SECONDS", 86_400) for kind in ("lora", "m2m", "internet")
+}
 CELERY_BEAT_SCHEDULE = {
     "registrations that died": {"task": "devices.tasks.sweep_network_tasks", "schedule": SWEEP_SECONDS},
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
@@ -175,10 +180,12 @@ STORAGES = {
 }
 WHITENOISE_MAX_AGE = 3600
 
+# Maps show the tiles of this server; without it positions are drawn and no other server is asked for anything.
+MAP_TILES = env.tiles("THINGS_MAP_TILES", "THINGS_MAP_ATTRIBUTION")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", *([MAP_TILES.origin] if MAP_TILES else [])],
         "object-src": ["'none'"],
         "base-uri": [SELF],
         "form-action": [SELF],

@@ -229,8 +229,9 @@ def test_statements_do_not_grow_with_the_batch(cast: Cast) -> None:
     few, many = statements(lambda: process(small)), statements(lambda: process(large))
     assert few == many
     # Identities, devices without rows, devices, Flows; stage, COPY, insert, empty stage; places; packs; states;
-    # twins, columns, samples and the names of their values (only of names that the process has not met); a savepoint.
-    assert many == 17
+    # twins, columns, samples and the names of their values (only of names that the process has not met), two
+    # savepoints.
+    assert many == 19
     assert Frame.objects.filter(latitude=52.0).count() == 8
 
 
