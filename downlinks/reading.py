@@ -6,13 +6,16 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from devices.models import Connection, Device, Processing
+from lora.carried import Instruction
 from lora.frames import oldest_kept
 from lora.history import Cursor
 from lora.models import Frame
@@ -293,6 +296,19 @@ def _held(device: Device) -> str:
     if device.connection_status != Connection.ACTIVE:
         return _("Waits: the device is not active on its network.")
     return ""
+
+
+def carried(device: Device, correlation_id: UUID) -> Instruction | None:
+    """The instruction that a frame carried, and the page of the table on which it stands."""
+    row = Downlink.objects.filter(correlation_id=correlation_id, device=device).values("number", "label").first()
+    if row is None:
+        return None
+    number = row["number"]
+    name = _("Instruction %(number)d") % {"number": number}
+    return Instruction(
+        f"{name}: {row['label']}" if row["label"] else name,
+        reverse("downlinks:instruction", kwargs={"device_id": device.pk, "number": number}),
+    )
 
 
 def parse_number(text: str) -> int | None:

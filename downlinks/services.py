@@ -164,9 +164,7 @@ def _put(new: Sequence[Downlink], actor: User | None) -> None:
         actor=actor,
         action="downlink.requested",
     )
-    for downlink in new:
-        if downlink.head:
-            queue.ring(downlink.device_id)
+    queue.ring(*(downlink.device_id for downlink in new if downlink.head))
     ids = [downlink.device_id for downlink in new]
     transaction.on_commit(lambda: live.publish((device_id, ("downlinks",)) for device_id in ids))
 

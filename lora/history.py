@@ -1,135 +1,58 @@
-"""How LoRa frames are read by people: rows and details of the data history (L3, L4), its paging and search (L5)."""
+"""How LoRa frames are read by people: the rows of the data history (L3), page by page and as they arrive (L5, L7)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from django.conf import settings
-from django.db.models import Q
-from django.utils import timezone
+import orjson
+from django.db import connection
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from codec.lorawan import mac
-from common.written import text_of, unit_of
-from devices import codecs
+from common.templatetags.portal import SIGNAL
 from devices.models import Device
 
-from . import frames
 from .models import Direction, Frame, FrameKind
+from .search import LAST_SEQ, Asked, Cursor, oldest
 
 PAGE: Final = 50
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
-LAST_SEQ: Final = 2**31 - 1
-CURSOR: Final = re.compile(r"([0-9]{1,20})-(-?[0-9]{1,10})")
-
-# The filter on kind: its word in the address, and its label.
-KINDS: Final = {
-    "": gettext_lazy("All"),
-    "uplink": gettext_lazy("Uplinks"),
-    "downlink": gettext_lazy("Downlinks"),
-    "join": gettext_lazy("Joins"),
-}
-
-FILTERS: Final = {
-    "uplink": Q(direction=Direction.UPLINK),
-    "downlink": Q(direction=Direction.DOWNLINK),
-    "join": Q(kind__in=[FrameKind.JOIN_REQUEST, FrameKind.JOIN_ACCEPT]),
-}
+# Frames that one request looks at where a filter finds few: reading on is another request.
+SCANNED: Final = 5_000
+# Rows that a list has when it is opened again where the person left it.
+MOST_SHOWN: Final = 500
+# A frame that arrives later than another that was on air after it is still put in its place.
+LATE: Final = timedelta(minutes=2)
+MOST_ARRIVED: Final = 200
+# Later than any frame: the intake believes no clock that is more than a day ahead. With an upper bound the default
+# partition is left out, so that the days are read one after the other and not all at once.
+AHEAD: Final = timedelta(days=2)
 
 
-def oldest(now: datetime) -> datetime:
-    """The lower bound of every query over the frames: the retention (L3)."""
-    return now - timedelta(days=settings.FRAME_RETENTION_DAYS)
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A frame's place in the order: its moment and sequence number. As text: microseconds since 1970, "-", seq."""
-
-    at: datetime
-    seq: int
-
-    def __str__(self) -> str:
-        return f"{self.when}-{self.seq}"
-
-    @property
-    def when(self) -> int:
-        return (self.at - EPOCH) // MICROSECOND
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor | None:
-        """None for anything that is no place: another shape, a moment or number that cannot be."""
-        match = CURSOR.fullmatch(text)
-        if match is None or abs(int(match[2])) > LAST_SEQ:
-            return None
-        try:
-            return cls(EPOCH + int(match[1]) * MICROSECOND, int(match[2]))
-        except OverflowError:
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the address asks for. ``until``: up to this moment, as the person typed it in their own zone."""
-
-    kind: str = ""
-    until: datetime | None = None
-    until_text: str = ""
-    before: Cursor | None = None
-    after: Cursor | None = None
-    error: str = ""
-
-    @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> Asked:
-        kind = query.get("kind", "")
-        until_text = query.get("until", "").strip()
-        until, error = None, ""
-        if until_text:
-            try:
-                until = datetime.fromisoformat(until_text)
-                until = timezone.make_aware(until) if timezone.is_naive(until) else until
-                until = until.astimezone(UTC)
-            except (ValueError, OverflowError):
-                until, error = None, _("This is not a date and time, such as 2026-02-28 14:30.")
-        return cls(
-            kind=kind if kind in KINDS else "",
-            until=until,
-            until_text=until_text,
-            before=Cursor.parse(query.get("before", "")),
-            after=Cursor.parse(query.get("after", "")),
-            error=error,
-        )
-
-    @property
-    def live(self) -> bool:
-        """Whether new frames belong on this page."""
-        return self.until is None and self.before is None and not self.error
-
-    def query(self, **changes: str) -> str:
-        """The address's query: the filters with the changes, without cursor."""
-        values = {"kind": self.kind, "until": self.until_text} | changes
-        kept = {key: value for key, value in values.items() if value}
-        return f"?{urlencode(kept)}" if kept else "?"
-
-    def without_cursor(self) -> Asked:
-        return replace(self, before=None, after=None)
+def in_order(place: Cursor) -> tuple[datetime, int]:
+    return place.at, place.seq
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of frames, newest first. ``older``: the query of the next page, "" at the end. ``newest``: the cursor
-    behind which new ones come."""
+    """A page of frames, newest first.
+
+    ``end``: the place where reading stopped and goes on, None at the end of what is kept. ``given_up``: whether it
+    stopped before the page was full. ``newest``: the place behind which new ones come. ``waiting``: how many came
+    while the person had paused the list.
+    """
 
     rows: list[Row]
-    older: str = ""
-    newest: str = ""
+    end: Cursor | None = None
+    given_up: bool = False
+    newest: Cursor | None = None
+    waiting: int = 0
+
+    @property
+    def waiting_text(self) -> str:
+        number = f"{PAGE}+" if self.waiting > PAGE else str(self.waiting)
+        return _("%(number)s new") % {"number": number}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +105,21 @@ class Row:
         return bool(self.frame.mac)
 
     @property
+    def unreadable(self) -> bool:
+        """Whether the codec of the device type could not read it when it came."""
+        return "unreadable" in self.frame.detail
+
+    @property
+    def signal_text(self) -> str:
+        """The estimated signal power in words and dBm, with what it was computed from."""
+        esp, rssi, snr = self.frame.esp, self.frame.rssi, self.frame.snr
+        if esp is None:
+            return ""
+        word = next(str(word) for bound, _bars, word in SIGNAL if esp >= bound)
+        known = [f"RSSI {rssi:.0f} dBm" if rssi is not None else "", f"SNR {snr:.1f} dB" if snr is not None else ""]
+        return ", ".join([f"{word.capitalize()}: ESP {esp:.0f} dBm", *filter(None, known)])
+
+    @property
     def located(self) -> bool:
         return self.frame.latitude is not None and self.frame.longitude is not None
 
@@ -230,90 +168,109 @@ class Row:
         return [name for name, on in set_.items() if on]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A MAC command explained: its name, what it is about, its bytes (hexadecimal), its fields in words."""
-
-    name: str
-    topic: str
-    octets: str
-    words: str
-
-
-# What each command is about, by CID (LoRaWAN 1.0.4, section 5); the two directions of one share it.
-TOPICS: Final = {
-    0x02: gettext_lazy("Whether the network hears the device, and how well"),
-    0x03: gettext_lazy("Data rate, transmit power and channels of the device (ADR)"),
-    0x04: gettext_lazy("The share of time that the device may send"),
-    0x05: gettext_lazy("Where and how fast the device listens for downlinks"),
-    0x06: gettext_lazy("Battery and reception at the device"),
-    0x07: gettext_lazy("A channel to add, change or switch off"),
-    0x08: gettext_lazy("How long after sending the device starts to listen"),
-    0x09: gettext_lazy("The most power and the longest message that are allowed"),
-    0x0A: gettext_lazy("The downlink frequency of a channel"),
-    0x0D: gettext_lazy("The time of day"),
-    0x10: gettext_lazy("The ping slots in which a class B device listens"),
-    0x11: gettext_lazy("The channel of the ping slots"),
-    0x12: gettext_lazy("When the next beacon comes"),
-    0x13: gettext_lazy("The frequency of the beacons"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value by the codec of the device type, ready to show."""
-
-    name: str
-    text: str
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class ByCodec:
-    """What the codec of the device type, as it is now, makes of the frame's payload."""
-
-    values: list[Value]
-    error: str
-    warnings: tuple[str, ...]
-    logs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """An opened frame: what is worked out only then. ``codec`` None: the device type has none in use, or there is
-    nothing for it to read."""
-
-    row: Row
-    commands: list[Command] = field(default_factory=list)
-    receptions: list[Mapping[str, Any]] = field(default_factory=list)
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    codec: ByCodec | None = None
-
-
 def page_of(device: Device, asked: Asked, now: datetime) -> Found:
-    """The page that was asked for; one row more is read to know whether there are older ones."""
-    before = asked.before or (Cursor(asked.until, LAST_SEQ) if asked.until else None)
-    rows = _read(device, asked.kind, since=oldest(now), before=before, limit=PAGE + 1)
-    shown = rows[:PAGE]
-    return Found(
-        rows=shown,
-        older=asked.query(before=shown[-1].key) if len(rows) > PAGE else "",
-        newest=asked.query(after=_newest(shown, now)) if asked.live else "",
-    )
+    """The page that was asked for: from the newest, or from a place, or down to one."""
+    if asked.faults:
+        return Found([])
+    newest = Cursor(now + AHEAD, LAST_SEQ)
+    until = Cursor(asked.until, LAST_SEQ) if asked.until else newest
+    start = min(asked.before or newest, until, newest, key=in_order)
+    if asked.to:
+        found = read(device.pk, asked, start, asked.to, MOST_SHOWN, now, scanned=SCANNED * 5)
+        if found.end is None and _is_older(device.pk, asked.to, now):
+            found = replace(found, end=asked.to)
+    else:
+        found = read(device.pk, asked, start, None, PAGE, now)
+    return replace(found, newest=_newest(found.rows, now)) if asked.live else found
 
 
 def newer_than(device: Device, asked: Asked, after: Cursor, now: datetime) -> Found | None:
-    """The frames behind ``after``; None where they are more than a page."""
-    rows = _read(device, asked.kind, since=max(after.at, oldest(now)), limit=PAGE + 1)
-    rows = [row for row in rows if (row.frame.received_at, row.frame.seq) > (after.at, after.seq)]
-    if len(rows) > PAGE:
+    """What came behind ``after``, with what may have come late before it; None where it is more than a page.
+
+    For a person who has paused the list only how many they are.
+    """
+    since = Cursor(max(after.at - (timedelta(0) if asked.paused else LATE), oldest(now)), -LAST_SEQ)
+    found = read(device.pk, asked, Cursor(now + AHEAD, LAST_SEQ), since, MOST_ARRIVED, now)
+    new = sum((row.frame.received_at, row.frame.seq) > (after.at, after.seq) for row in found.rows)
+    if asked.paused:
+        return Found([], newest=after, waiting=new if found.end is None else PAGE + 1)
+    if new > PAGE or found.end is not None:
         return None
-    return Found(rows=rows, newest=asked.query(after=_newest(rows, now) if rows else str(after)))
+    return Found(found.rows, newest=_newest(found.rows, now))
 
 
-def kind_links(asked: Asked) -> list[tuple[str, str, bool]]:
-    """The filter on kind as links: label, query, whether it is the present one."""
-    return [(str(label), asked.query(kind=word), asked.kind == word) for word, label in KINDS.items()]
+SCAN = """
+SELECT {columns} FROM (
+    SELECT {columns} FROM lora_frame
+    WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at <= %(before)s
+        AND (received_at, seq) < (%(before)s, %(before_seq)s) AND (received_at, seq) >= (%(since)s, %(since_seq)s)
+    ORDER BY received_at DESC, seq DESC
+    LIMIT %(scanned)s
+) AS scanned
+WHERE {condition}
+ORDER BY received_at DESC, seq DESC
+LIMIT %(limit)s
+"""
+STOPPED = """
+SELECT received_at, seq FROM lora_frame
+WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at <= %(before)s
+    AND (received_at, seq) < (%(before)s, %(before_seq)s) AND (received_at, seq) >= (%(since)s, %(since_seq)s)
+ORDER BY received_at DESC, seq DESC
+OFFSET %(scanned)s - 1 LIMIT 1
+"""
+COLUMNS: Final = [one.attname for one in Frame._meta.concrete_fields]
+DETAIL: Final = COLUMNS.index("detail")
+
+
+def read(
+    device_id: int,
+    asked: Asked,
+    before: Cursor,
+    since: Cursor | None,
+    limit: int,
+    now: datetime,
+    *,
+    scanned: int = SCANNED,
+) -> Found:
+    """At most ``limit`` frames older than ``before``, down to and with ``since``, of those that the filters let
+    through; so many of the device's frames are looked at and no more (:data:`SCANNED`), on the primary key.
+
+    Where the page is not full, a second look says where the first one stopped.
+    """
+    since = since or Cursor(oldest(now), -LAST_SEQ)
+    condition, values = asked.conditions()
+    scanned = max(scanned, limit + 1) if condition else limit + 1
+    values |= {
+        "device": device_id, "since": since.at, "since_seq": since.seq, "before": before.at, "before_seq": before.seq,
+        "scanned": scanned, "limit": limit + 1,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(SCAN.format(columns=", ".join(COLUMNS), condition=condition or "true"), values)
+        rows = [_row(values) for values in cursor.fetchall()]
+        if len(rows) > limit:
+            return Found(rows[:limit], end=rows[limit - 1].cursor)
+        if not condition:
+            return Found(rows)
+        cursor.execute(STOPPED, values)
+        stopped = cursor.fetchone()
+    return Found(rows, end=Cursor(*stopped), given_up=True) if stopped else Found(rows)
+
+
+def _row(values: Sequence[Any]) -> Row:
+    found = list(values)
+    found[DETAIL] = orjson.loads(found[DETAIL])
+    return Row(Frame.from_db("default", COLUMNS, found))
+
+
+def _is_older(device_id: int, place: Cursor, now: datetime) -> bool:
+    return bool(read(device_id, Asked(), place, None, 1, now).rows)
+
+
+def _newest(rows: list[Row], now: datetime) -> Cursor:
+    """Behind it come the new ones. Where a filter shows none for long, not the last one shown: all since would be
+    looked at again with each that arrives."""
+    recent = Cursor(now - LATE, -LAST_SEQ)
+    return max(rows[0].cursor, recent, key=in_order) if rows else recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,84 +293,3 @@ def joining(newest: Iterable[Frame]) -> Joining:
         if frame.direction == Direction.UPLINK:
             return Joining("ok", "circle-check", _("Joined"))
     return Joining("wait", "circle-dashed", _("No join request seen"))
-
-
-def _newest(rows: list[Row], now: datetime) -> str:
-    return rows[0].key if rows else str(Cursor(now, 0))
-
-
-def _read(
-    device: Device, kind: str, *, since: datetime, before: Cursor | None = None, limit: int = PAGE + 1
-) -> list[Row]:
-    """One query over the frames of the device between ``since`` and ``before``, newest first."""
-    place = (before.at, before.seq) if before else None
-    if not kind:
-        return [Row(frame) for frame in frames.page(device.pk, before=place, since=since, limit=limit)]
-    rows = Frame.objects.filter(FILTERS[kind], device_id=device.pk, received_at__gte=since)
-    if before:
-        rows = rows.filter(Q(received_at__lt=before.at) | Q(received_at=before.at, seq__lt=before.seq))
-        rows = rows.filter(received_at__lte=before.at)
-    return [Row(frame) for frame in rows.order_by("-received_at", "-seq")[:limit]]
-
-
-def detail_of(device: Device, cursor: Cursor | None, now: datetime) -> Detail | None:
-    """The opened frame; None where there is none at this place, or not any more."""
-    frame = frames.one(device.pk, cursor.at, cursor.seq) if cursor and cursor.at >= oldest(now) else None
-    if frame is None:
-        return None
-    row = Row(frame)
-    return Detail(
-        row=row,
-        commands=_explained(frame),
-        receptions=frame.detail.get("receptions", []),
-        facts=_facts(frame),
-        codec=_by_codec(device, frame),
-    )
-
-
-def _by_codec(device: Device, frame: Frame) -> ByCodec | None:
-    if device.type.codec_id is None or not frame.fport or not frame.payload:
-        return None
-    codec = codecs.in_use([device.type_id]).get(device.type_id)
-    if codec is None:
-        return None
-    downlink = frame.direction == Direction.DOWNLINK
-    told = codecs.read(codec, bytes(frame.payload), frame.fport, frame.received_at, downlink=downlink)
-    if downlink and told.kind == "missing":
-        return None
-    return ByCodec(
-        values=[
-            Value(one.name, text_of(one.value, one.unit or ""), unit_of(one.unit or "")) for one in told.measurements
-        ],
-        error=told.error,
-        warnings=told.warnings,
-        logs=told.logs,
-    )
-
-
-def _explained(frame: Frame) -> list[Command]:
-    """The frame's MAC commands in order; what cannot be read is one entry at the end."""
-    return [
-        Command(
-            name=command.name if command.cid is not None else _("Not readable"),
-            topic=str(TOPICS.get(command.cid or 0, "")),
-            octets=command.raw.hex(" ").upper(),
-            words=mac.describe(command),
-        )
-        for command in mac.decode(bytes(frame.mac), mac.Direction(frame.direction))
-    ]
-
-
-def _facts(frame: Frame) -> list[tuple[str, str]]:
-    """What else the network told of the frame, in the words of :mod:`lora.events`."""
-    told = frame.detail
-    shown = [
-        (_("Receive window"), told.get("window")),
-        (_("Sent by gateway"), told.get("gateway")),
-        (_("Not sent because"), frame.cause if not frame.delivered else ""),
-        ("DevAddr", told.get("dev_addr")),
-        ("AppEUI", told.get("app_eui")),
-        ("DevNonce", told.get("dev_nonce")),
-        ("MIC", told.get("mic")),
-    ]
-    return [(name, str(value)) for name, value in shown if value not in (None, "")]
