@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_scopes import scopes_disabled
 
@@ -17,7 +15,7 @@ from devices.connectivity import Card, Connectivity, ImportField, Instruction
 from devices.errors import NetworkRefused
 from devices.models import Device, DeviceType
 
-from . import forms, services
+from . import cards, carriers, forms, services
 from .models import M2mIdentity, SimCard, SimStatus
 
 # Fewer digits are in too many numbers to be meant.
@@ -29,7 +27,6 @@ class M2m(Connectivity):
     label = _("M2M")
     identifier_label = "IMEI"
     step_template = "m2m/network_step.html"
-    downlink_timeout = timedelta(hours=24)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.M2mNetworkForm:
         return forms.M2mNetworkForm(data, device=device)
@@ -97,18 +94,25 @@ class M2m(Connectivity):
         SimCard.objects.filter(device__in=device_ids).update(project=project)
 
     def register(self, device: Device) -> None:
-        """Activate the SIM. The carrier inside answers at once; a real one is asked here."""
-        self._switch(device, SimStatus.ACTIVE)
-        SimCard.objects.filter(device=device, activated_at=None).update(activated_at=timezone.now())
+        """Switch the SIM card on at its carrier. One that is still being switched off waits for that."""
+        card = self._card(device)
+        cards.stop_release(card)
+        cards.note(card, carriers.of(card).set_active(card, active=True))
 
     def activate(self, device: Device) -> None:
-        self._switch(device, SimStatus.ACTIVE)
+        self.register(device)
 
     def deactivate(self, device: Device) -> None:
-        self._switch(device, SimStatus.DEACTIVATED)
+        card = self._card(device)
+        cards.note(card, carriers.of(card).set_active(card, active=False))
 
     def deregister(self, device: Device) -> None:
-        SimCard.objects.filter(device=device).update(status=SimStatus.INVENTORY)
+        card = SimCard.objects.select_related("carrier").filter(device=device).first()
+        if card is None:
+            return
+        if card.status == SimStatus.ACTIVE:
+            carriers.of(card).set_active(card, active=False)
+        SimCard.objects.filter(pk=card.pk).update(status=SimStatus.INVENTORY)
 
     def forget(self, device: Device) -> None:
         services.release(device)
@@ -118,6 +122,8 @@ class M2m(Connectivity):
         return False
 
     @staticmethod
-    def _switch(device: Device, status: SimStatus) -> None:
-        if not SimCard.objects.filter(device=device).update(status=status):
+    def _card(device: Device) -> SimCard:
+        card = SimCard.objects.select_related("carrier").filter(device=device).first()
+        if card is None:
             raise NetworkRefused(str(_("No SIM card is linked to this device.")))
+        return card
