@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from devices.connectivity import Instruction
 
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
 class LoraNetwork(ABC):
     """What the portal asks of a network server. Each call may come twice and must then do no harm.
 
+    ``locates``: it computes positions for the devices, so that one without any is worth a note.
+
     All raise ``devices.errors.NetworkRefused`` for a final no and ``NetworkUnavailable`` for a passing one.
     """
+
+    locates = False
 
     @abstractmethod
     def register(self, identity: LoraIdentity) -> None:
@@ -32,6 +37,10 @@ class LoraNetwork(ABC):
     def send(self, identity: LoraIdentity, instruction: Instruction) -> None:
         """Queue a downlink under the instruction's correlation id."""
 
+    def has(self, identity: LoraIdentity, correlation_id: UUID) -> bool:
+        """Whether it has had the downlink of this id; False where it cannot be asked."""
+        return False
+
 
 def of(identity: LoraIdentity) -> LoraNetwork:
     """The network that the identity is (to be) registered on."""
@@ -43,3 +52,7 @@ def of(identity: LoraIdentity) -> LoraNetwork:
     if identity.network.kind == NetworkKind.SIMULATED:
         return SimulatedNetwork()
     return ThingParkNetwork(identity.network)
+
+
+def locates(identity: LoraIdentity) -> bool:
+    return of(identity).locates

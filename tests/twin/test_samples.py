@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from codec.measurements import Measurement
-from common import partitions
+from common import partitions, spans
 from devices import deletion
 from devices.models import Device, NetworkTask
 from tests import factories
@@ -230,9 +230,9 @@ def test_many_numbers_come_in_spans_as_a_model_in_python_says(device: Device) ->
 
 @pytest.mark.parametrize(("span", "points"), [(MINUTE, 20), (DAY, 48), (7 * DAY, 400), (93 * DAY, 48), (93 * DAY, 20)])
 def test_spans_are_never_more_than_asked_for(span: timedelta, points: int) -> None:
-    width = history.width_of(span, points)
+    width = spans.width_of(span, points)
     assert width * points >= span
-    assert width in history.WIDTHS
+    assert width in spans.WIDTHS
 
 
 def test_states_come_only_where_they_change(device: Device) -> None:
