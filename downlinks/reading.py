@@ -299,7 +299,7 @@ def _held(device: Device) -> str:
 
 
 def carried(device: Device, correlation_id: UUID) -> Instruction | None:
-    """The instruction that a frame carried, and the page of the table on which it stands."""
+    """The instruction that a frame carried, in words, and its own page."""
     row = Downlink.objects.filter(correlation_id=correlation_id, device=device).values("number", "label").first()
     if row is None:
         return None

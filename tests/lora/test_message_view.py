@@ -139,7 +139,7 @@ def test_downlink_leads_to_the_instruction_that_it_carries(cast: Cast, device: D
             device=device, number=3, correlation_id=correlation, encoder="lora", label="Interval 5 min"
         )
     page = get(cast, url(device, f"{cursor}/"))
-    assert f'<a href="/devices/{device.pk}/send/?before=4#downlink-3">Instruction 3: Interval 5 min</a>' in page
+    assert f'<a href="/devices/{device.pk}/send/3/">Instruction 3: Interval 5 min</a>' in page
 
 
 def test_instruction_of_another_device_is_not_told(cast: Cast, device: Device, now: datetime) -> None:
