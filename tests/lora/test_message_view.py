@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django_scopes import scopes_disabled
 
 from devices.models import Device, DeviceType, FlowLink
@@ -139,7 +140,8 @@ def test_downlink_leads_to_the_instruction_that_it_carries(cast: Cast, device: D
             device=device, number=3, correlation_id=correlation, encoder="lora", label="Interval 5 min"
         )
     page = get(cast, url(device, f"{cursor}/"))
-    assert f'<a href="/devices/{device.pk}/send/?before=4#downlink-3">Instruction 3: Interval 5 min</a>' in page
+    address = reverse("downlinks:instruction", kwargs={"device_id": device.pk, "number": 3})
+    assert f'<a href="{address}">Instruction 3: Interval 5 min</a>' in page
 
 
 def test_instruction_of_another_device_is_not_told(cast: Cast, device: Device, now: datetime) -> None:
