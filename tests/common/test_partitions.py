@@ -61,7 +61,7 @@ def test_creating_what_exists_makes_nothing() -> None:
 
 # --- the alarm before a day is missing ---
 
-NAMES = ["devices_senmlmessage", "lora_frame", "twin_sample"]
+NAMES = ["devices_senmlmessage", "flows_delivery", "lora_frame", "twin_sample"]
 
 
 def test_alarm_watches_every_partitioned_table() -> None:
