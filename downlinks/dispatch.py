@@ -27,8 +27,9 @@ BUDGET: Final = 10.0
 # Seconds. A slow network's answers do not wait for the end of the batch before they are written down.
 NOTE_EVERY: Final = 1.0
 
-# By the heads' index (what executes is a head): where few execute, the key looks as good, which finds all that a device
-# ever had. In the order of the devices, as those who report for several hold them: two can wait, but not for each other.
+# By the index of heads (what executes is one): where few execute, the key looks as good to the planner, and it
+# finds all that a device ever had. In the order of the devices, as those who report for several hold them, lest
+# two wait for each other.
 HELD: Final = """
 WITH held AS MATERIALIZED (
     SELECT d.device_id, d.number FROM downlinks_downlink AS d
