@@ -27,18 +27,20 @@ BUDGET: Final = 10.0
 # Seconds. A slow network's answers do not wait for the end of the batch before they are written down.
 NOTE_EVERY: Final = 1.0
 
-# In the order of the devices, as those who report for several hold them: two can wait, but not for each other.
+# By the index of heads (what executes is one): where few execute, the key looks as good to the planner, and it
+# finds all that a device ever had. In the order of the devices, as those who report for several hold them, lest
+# two wait for each other.
 HELD: Final = """
 WITH held AS MATERIALIZED (
     SELECT d.device_id, d.number FROM downlinks_downlink AS d
     JOIN unnest(%(devices)s::bigint[], %(numbers)s::int[], %(attempts)s::int[]) AS n (device_id, number, attempts)
         ON d.device_id = n.device_id AND d.number = n.number
-    WHERE d.device_id = ANY(%(devices)s) AND d.state = 'executing' AND d.accepted_at IS NULL {more}
+    WHERE d.device_id = ANY(%(devices)s) AND d.head AND d.state = 'executing' AND d.accepted_at IS NULL {more}
     ORDER BY d.device_id FOR NO KEY UPDATE OF d
 )
 UPDATE downlinks_downlink AS d SET {values} FROM held
 WHERE d.device_id = ANY(%(devices)s) AND d.device_id = held.device_id AND d.number = held.number
-    AND d.state = 'executing' AND d.accepted_at IS NULL
+    AND d.head AND d.state = 'executing' AND d.accepted_at IS NULL
 RETURNING d.device_id"""
 ACCEPTED: Final = HELD.format(values="accepted_at = %(now)s, due_at = d.deadline, cause = '', reason = ''", more="")
 FETCHED_LATER: Final = HELD.format(values="due_at = LEAST(d.deadline, d.valid_until)", more="")

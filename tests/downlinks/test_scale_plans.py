@@ -158,4 +158,4 @@ def test_reports_name_it_by_its_id(devices: list[Device]) -> None:
 
 def test_pages_of_the_table(devices: list[Device]) -> None:
     for before in (None, FINISHED, 3):
-        rows_read(lambda before=before: reading.page_of(devices[1].pk, before), at_most=reading.PAGE + 1)
+        rows_read(lambda before=before: reading.page_of(devices[1], before), at_most=reading.PAGE + 1)

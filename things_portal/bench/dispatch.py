@@ -223,7 +223,7 @@ def _waiting() -> bool:
 
 def _accepted(ids: list[int]) -> dict[int, datetime]:
     rows = Downlink.objects.filter(device_id__in=ids, head=True, accepted_at__isnull=False)
-    return dict(rows.values_list("device_id", "accepted_at"))
+    return {pk: moment for pk, moment in rows.values_list("device_id", "accepted_at") if moment}
 
 
 def _end(ids: list[int]) -> float:
