@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from devices.models import Connection, Device, Processing
 from lora.carried import Instruction
 from lora.frames import oldest_kept
-from lora.history import Cursor
 from lora.models import Frame
+from lora.search import Cursor
 
 from . import causes
 from .models import FINAL, Downlink, Source, State
@@ -203,7 +203,8 @@ class Row:
 
     def _executing(self) -> str:
         if self.values["cause"] == "network":
-            return _("The network cannot be reached (%s). The portal keeps trying.") % self.values["reason"]
+            reason = str(self.values["reason"])
+            return _("The network cannot be reached (%s). The portal keeps trying.") % reason
         if self.lora:
             if self.values["sent_at"]:
                 return _("Sent; waiting for the device to acknowledge it.")

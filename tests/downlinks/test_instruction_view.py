@@ -21,6 +21,7 @@ from downlinks.models import Cause, Downlink, Source
 from lora.events import DownlinkSent
 from lora.frames import store
 from lora.networks import thingpark
+from lora.search import Cursor
 from tests import factories
 from tests.cast import Cast
 from tests.downlinks.conftest import RecordedNetwork, again, ask, ask_senml, at, states
@@ -74,7 +75,7 @@ def test_instruction_has_an_address_with_all_that_is_known(
     ):
         assert each in said
     assert f'data-copy="http://testserver{address}"' in page
-    place = reading.Cursor(key.received_at, key.seq)
+    place = Cursor(key.received_at, key.seq)
     assert f'href="/devices/{device.pk}/lora/history/{place}/"' in page
     assert cast.client(cast.viewer).get(f"/devices/{device.pk}/lora/history/{place}/").status_code == 200
 
