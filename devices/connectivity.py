@@ -93,7 +93,8 @@ class NetworkForm(forms.Form):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The connectivity card: lines of (label, value, kind); kind tells the template how to draw the value."""
+    """The connectivity card: lines of (label, value, kind); kind tells the template how to draw the value. A line may
+    have an ``action`` (its label) with an ``action_url``, for people who may change the device."""
 
     title: StrOrPromise
     lines: list[Mapping[str, Any]] = field(default_factory=list)

@@ -60,7 +60,9 @@ def page_of(device: Device, before: str = "") -> MessagePage:
     if at is not None:
         # The first condition is what the index is read by.
         rows = rows.filter(received_at__lte=at).filter(Q(received_at__lt=at) | Q(seq__lt=seq))
-    found = list(rows.order_by("-received_at", "-seq").values("received_at", "seq", "records", "body")[: SHOWN + 1])
+    found: list[Any] = list(
+        rows.order_by("-received_at", "-seq").values("received_at", "seq", "records", "body")[: SHOWN + 1]
+    )
     messages = [_message(row) for row in found[:SHOWN]]
     return MessagePage(messages, messages[-1].key if len(found) > SHOWN else "")
 

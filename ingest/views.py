@@ -76,9 +76,14 @@ async def ingestion(scope: Scope, receive: Receive, send: Send) -> None:
         await in_thread(partial(stream.count, [f"{name}:{refused.code}"]))
         await answer_refused(send, refused)
         if name in KINDS and refused.code == "too-large":
-            value = refusals.named_in(refused.body, KINDS[name])
-            keep = {"at": timezone.now(), "code": refused.code, "reason": refused.sentence, "size": refused.size}
-            refusals.keep(kind=KINDS[name], value=value, **keep)
+            refusals.keep(
+                kind=KINDS[name],
+                value=refusals.named_in(refused.body, KINDS[name]),
+                at=timezone.now(),
+                code=refused.code,
+                reason=refused.sentence,
+                size=refused.size,
+            )
         return
     except (redis.RedisError, DatabaseError) as error:
         logger.warning("%s: a message was not kept: %s", name, f"{error}".strip())

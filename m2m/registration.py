@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django_scopes import scopes_disabled
 
 from accounts.models import Project
 from devices import shared_secret
+from devices.capabilities import Capability, has
 from devices.connectivity import Card, Connectivity, ImportField, Instruction
 from devices.errors import NetworkRefused
 from devices.models import Device, DeviceType
@@ -69,11 +71,16 @@ class M2m(Connectivity):
     def card(self, device: Device) -> Card:
         identity = M2mIdentity.objects.filter(device=device).first()
         sim = SimCard.objects.filter(device=device).first()
+        action: dict[str, Any] = {}
+        if identity and has(device, Capability.SECRETS):
+            # M2, M3; the card of a managed device stays in it.
+            label, name = (_("Unlink"), "m2m:unlink") if sim else (_("Link connectivity"), "m2m:sim")
+            action = {"action": label, "action_url": reverse(name, args=[device.pk])}
         return Card(
             title=_("M2M"),
             lines=[
                 {"label": "IMEI", "kind": "identifier", "value": identity.imei if identity else ""},
-                {"label": "ICCID", "kind": "identifier", "value": sim.iccid if sim else ""},
+                {"label": "ICCID", "kind": "identifier", "value": sim.iccid if sim else ""} | action,
                 {"label": "MSISDN", "kind": "identifier", "value": sim.msisdn if sim else ""},
                 {"label": _("SIM activated"), "kind": "moment", "value": sim.activated_at if sim else None},
                 {"label": _("Rate plan"), "kind": "text", "value": sim.rate_plan if sim else ""},

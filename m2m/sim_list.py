@@ -93,7 +93,8 @@ class Asked:
             rows = rows.filter(early_access=True)
         field = F(COLUMNS[self.sort.removeprefix("-")][1])
         order = field.desc(nulls_last=True) if self.sort.startswith("-") else field.asc(nulls_last=True)
-        return rows.order_by(order, "iccid").values(*FIELDS)
+        found: QuerySet[SimCard, dict[str, Any]] = rows.order_by(order, "iccid").values(*FIELDS)
+        return found
 
     def heads(self) -> list[dict[str, Any]]:
         """The heads of the columns: label, how it is sorted now, and the address that sorts by it."""

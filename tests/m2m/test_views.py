@@ -239,7 +239,7 @@ def test_unlink_frees_the_sim_and_the_next_link_registers(cast: Cast, device: De
     assert sim_of(device) is None
     assert fresh(device).connection_status == Connection.NOT_LINKED
     assert [entry.before for entry in recorded("sim.unlinked")] == [{"iccid": old.iccid}]
-    assert "Link a SIM card" in client.get(url(device)).content.decode()
+    assert "Link connectivity" in client.get(url(device)).content.decode()
 
     client.post(url(device, "sim/"), {"sim": old.pk})
     linked = sim_of(device)
@@ -266,6 +266,26 @@ def test_managed_device_keeps_its_sim_and_secret(cast: Cast, device: Device) -> 
     client.post(url(device, "sim/"), {"sim": new.pk})
     client.post(url(device, "secret/"))
     assert sim_of(device) == before and secret_of(device) == secret
+
+
+def test_card_has_all_of_m2_and_an_unlink_button_but_for_managed_devices(cast: Cast, device: Device) -> None:
+    """M2; and Link connectivity where there is no SIM card (M3)."""
+
+    def card(who: Any) -> str:
+        page = cast.client(who).get(url(device)).content.decode()
+        return page.split('id="card-connectivity"')[1].split("</section>")[0]
+
+    sim = sim_of(device)
+    assert sim is not None
+    for label in ("IMEI", "ICCID", "MSISDN", "SIM activated", "Rate plan", "Last message", "Connectivity"):
+        assert f"<dt>{label}</dt>" in card(cast.operator)
+    assert sim.iccid in card(cast.viewer)
+    assert url(device, "unlink/") in card(cast.operator) and url(device, "unlink/") not in card(cast.viewer)
+    DeviceType.objects.filter(pk=device.type_id).update(category=Category.MANAGED)
+    assert url(device, "unlink/") not in card(cast.operator)
+    DeviceType.objects.filter(pk=device.type_id).update(category=Category.OWN)
+    cast.client(cast.operator).post(url(device, "unlink/"))
+    assert "Link connectivity" in card(cast.operator) and url(device, "sim/") in card(cast.operator)
 
 
 # --- all SIM cards ---
