@@ -195,7 +195,7 @@ def attempt(device: Device, taken: Taken, now: datetime | None) -> bool | None:
         held = taken.attempts > 1 and network.has(device, taken.instruction.correlation_id)
         return held or network.send(device, taken.instruction)
     except NetworkRefused as error:
-        facts = {"cause": "refused", "reason": str(error)[:300]}
+        facts: dict[str, Any] = {"cause": "refused", "reason": str(error)[:300]}
         queue.finish(device.pk, taken.number, Event.REFUSED, now or timezone.now(), source=taken.source, **facts)
     except NetworkUnavailable as error:
         _later(_mine(device, taken), taken, str(error), now or timezone.now())

@@ -47,7 +47,12 @@ def on_sent(
         frame = {name: value for name, value in frame.items() if value not in {"", None}}
         if not delivered:
             return _failed(row, Event.NOT_SENT, cause, reason or _("No gateway could send it."), now, **frame)
-        facts = frame | {"sent_at": at, "accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
+        facts: dict[str, Any] = frame | {
+            "sent_at": at,
+            "accepted_at": Coalesce("accepted_at", at),
+            "cause": "",
+            "reason": "",
+        }
         ended = now or timezone.now()
         if not row.confirmed and queue.finish(device_id, row.number, Event.SENT, ended, source=row.source, **facts):
             return True
@@ -63,7 +68,12 @@ def on_acknowledged(device_id: int, correlation_id: str, at: datetime, *, now: d
             row = waiting.filter(sent_at__lte=at).first()
         if row is None:
             return False
-        facts = {"acknowledged_at": at, "accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
+        facts: dict[str, Any] = {
+            "acknowledged_at": at,
+            "accepted_at": Coalesce("accepted_at", at),
+            "cause": "",
+            "reason": "",
+        }
         ended = now or timezone.now()
         if queue.finish(device_id, row.number, Event.ACKNOWLEDGED, ended, source=row.source, **facts):
             return True
@@ -89,6 +99,11 @@ def on_failed(
         if row is None:
             return False
         return _failed(row, Event.GIVEN_UP, cause, reason or _("The network gave it up."), now)
+
+
+def _accepted(at: datetime) -> dict[str, Any]:
+    """What is heard of it on air tells that the network has it."""
+    return {"accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
 
 
 def _named(device_id: int, correlation_id: str) -> Downlink | None:
