@@ -310,7 +310,11 @@ def test_only_these_statements_write_a_state() -> None:
             found.add((path.relative_to(settings.BASE_DIR).as_posix(), "SQL"))
         if path.parent.name == "downlinks":
             found |= {("downlinks/" + path.name, where) for where in _updates_of_state(path)}
-    assert found == {("downlinks/execution.py", "SQL"), ("downlinks/queue.py", "_end"), ("downlinks/dispatch.py", "SQL")}
+    assert found == {
+        ("downlinks/execution.py", "SQL"),
+        ("downlinks/queue.py", "_end"),
+        ("downlinks/dispatch.py", "SQL"),
+    }
     for statement in (dispatch.ACCEPTED, dispatch.FETCHED_LATER, dispatch.HANDED_BACK):
         assert "state =" not in statement.partition("SET")[2].partition("FROM")[0], "it keeps facts alone"
     claims = [(statement, Event.CLAIM) for statement in (execution.CLAIM, execution.CLAIM_MANY)]
