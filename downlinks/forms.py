@@ -70,7 +70,7 @@ class SenmlField(forms.CharField):
 
 AT: Final = "at"
 VALID: Final = {
-    "": gettext_lazy("It is sent: no limit"),
+    "": gettext_lazy("No limit"),
     "3600": gettext_lazy("1 hour from now"),
     "86400": gettext_lazy("1 day from now"),
     "604800": gettext_lazy("1 week from now"),

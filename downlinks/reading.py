@@ -34,7 +34,7 @@ COLUMNS: Final = (
     "correlation_id", "cause", "reason",
 )  # fmt: skip
 SOURCES: Final = {
-    Source.PAGE: gettext_lazy("from this page"),
+    Source.PAGE: gettext_lazy("in the portal"),
     Source.API: gettext_lazy("through the API"),
     Source.BULK: gettext_lazy("to many devices at once"),
     Source.DESIRED: gettext_lazy("for a desired state"),

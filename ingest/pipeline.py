@@ -26,8 +26,11 @@ from codec.measurements import Measurement
 from devices import codecs, live
 from devices.models import CodecProblem, Device, FlowLink, Health, Processing
 from downlinks import reports
+from flows import deliveries
+from flows.deliveries import Outgoing
 from lora import events as lora_events
 from lora import frames, health
+from lora.diagnosis import Seen
 from lora.events import (
     DownlinkAcknowledged,
     DownlinkFailed,
@@ -52,8 +55,8 @@ UNKNOWN_DEVICE = "The DevEUI is not known here."
 AHEAD = timedelta(days=1)
 
 
-# device id → when its messages came, and how well each came in
-Heard = dict[int, list[tuple[datetime, Health]]]
+# device id → when its messages came
+Heard = dict[int, list[datetime]]
 
 
 class Unreadable(Exception):
@@ -149,14 +152,18 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
                 batch.unknown[entry] = event.dev_eui
             else:
                 told.append((device, event))
-        measured: dict[int, list[Measurement]] = defaultdict(list)
         heard: Heard = defaultdict(list)
-        _lora(told, measured, heard, changes, runs, now)
-        _senml(batch, known, measured, heard, changes)
+        outgoing: list[Outgoing] = []
+        verdicts = _lora(told, outgoing, heard, changes, runs, now)
+        _senml(batch, known, outgoing, heard, changes)
+        measured: dict[int, list[Measurement]] = defaultdict(list)
+        for message in outgoing:
+            measured[message.device_id] += message.measurements
         # Twins before states: whoever sets desired values takes the rows in the same order.
         for device_id in twin.update_reported(measured, now):
             changes[device_id].add("twin")
-        _states(known, heard)
+        _states(known, heard, verdicts)
+        deliveries.enqueue(outgoing, now)
         runs.write({pk: device.problem for pk, device in known.items() if device.problem is not None})
     runs.count_kills(now)
     _instructions(told, changes, now)
@@ -262,12 +269,13 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
 
 def _lora(
     told: list[tuple[Known, Event]],
-    measured: dict[int, list[Measurement]],
+    outgoing: list[Outgoing],
     heard: Heard,
     changes: dict[int, set[str]],
     runs: CodecRuns,
     now: datetime,
-) -> None:
+) -> dict[int, health.Verdict]:
+    """Frames, positions, and in ``outgoing`` the messages with their values; the verdicts on the devices."""
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
     new = frames.store(radio)
     # After the frames of the batch, whose places they may be.
@@ -278,8 +286,10 @@ def _lora(
             changes[device.device_id].add("frames")
         # Networks tell the same place again with later messages: it is measured once.
         if place is not frames.Place.HELD and device.processed:
-            measured[device.device_id] += _geolocation(located_event.location, located_event.at)
+            found = _geolocation(located_event.location, located_event.at)
+            outgoing.append(_outgoing(device, located_event, f"place {located_event.fcnt}", found))
     unreadable: dict[frames.Key, str] = {}
+    seen: dict[int, list[Seen]] = defaultdict(list)
     for device, event in told:
         if isinstance(event, RadioEvent):
             key = frames.key_of(device.device_id, event)
@@ -287,14 +297,20 @@ def _lora(
                 continue
             new.discard(key)
             changes[device.device_id].add("frames")
+            seen[device.device_id].append(health.seen(key, event))
             if isinstance(event, Uplink | JoinRequest):
-                heard[device.device_id].append((key.received_at, health.judge(event)))
+                heard[device.device_id].append(key.received_at)
             if isinstance(event, Uplink) and device.processed:
                 found, error = _decode(device, event, runs, now)
-                measured[device.device_id] += found
+                outgoing.append(_outgoing(device, event, f"frame {key.seq}", found))
                 if error:
                     unreadable[key] = error
     frames.mark_unreadable(unreadable)
+    return health.take(seen)
+
+
+def _outgoing(device: Known, event: Event, key: str, found: list[Measurement]) -> Outgoing:
+    return Outgoing(device.device_id, event.at, key, f"urn:dev:DEVEUI:{event.dev_eui}:", found)
 
 
 def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> tuple[list[Measurement], str]:
@@ -356,7 +372,7 @@ def _geolocation(location: lora_events.Location, at: datetime) -> list[Measureme
 def _senml(
     batch: Batch,
     known: dict[int, Known],
-    measured: dict[int, list[Measurement]],
+    outgoing: list[Outgoing],
     heard: Heard,
     changes: dict[int, set[str]],
 ) -> None:
@@ -376,9 +392,11 @@ def _senml(
     for key in sorted(_keep_packs(rows)):
         pack = rows[key]
         changes[pack.device_id].add("messages")
-        heard[pack.device_id].append((pack.received_at, Health.GOOD))
+        heard[pack.device_id].append(pack.received_at)
         if known[pack.device_id].processed:
-            measured[pack.device_id] += _believed_values(pack)
+            outgoing.append(
+                Outgoing(pack.device_id, pack.received_at, pack.entry, pack.pack.base_name, _believed_values(pack))
+            )
 
 
 def _believed_values(pack: Pack) -> list[Measurement]:
@@ -428,8 +446,10 @@ def _keep_packs(packs: dict[tuple[int, datetime, int], Pack]) -> list[tuple[int,
 
 STATES = """
 INSERT INTO devices_devicestate AS state
-    (device_id, project_id, last_message_at, previous_message_at, messages, health)
-SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::smallint[])
+    (device_id, project_id, last_message_at, previous_message_at, messages, health, finding)
+SELECT * FROM unnest(
+    %s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::smallint[], %s::text[]
+)
 ON CONFLICT (device_id) DO UPDATE SET
     last_message_at = greatest(state.last_message_at, excluded.last_message_at),
     previous_message_at = CASE
@@ -440,22 +460,27 @@ ON CONFLICT (device_id) DO UPDATE SET
         ELSE greatest(state.previous_message_at, excluded.last_message_at)
     END,
     messages = state.messages + excluded.messages,
-    health = CASE WHEN excluded.last_message_at < state.last_message_at THEN state.health ELSE excluded.health END
+    health = excluded.health,
+    finding = excluded.finding
 """
+# What sends without a radio is well when it sends.
+WELL = health.Verdict(Health.GOOD)
 
 
-def _states(known: dict[int, Known], heard: Heard) -> None:
-    """Last and previous message of the devices and how the last came in, one statement."""
-    if not heard:
-        return
+def _states(known: dict[int, Known], heard: Heard, verdicts: dict[int, health.Verdict]) -> None:
+    """Last and previous message of the devices that were heard and how they do, and how those do whose health is
+    another than before; one statement."""
     rows = []
-    for device_id in sorted(heard):
-        messages = sorted(heard[device_id])
-        last, judged = messages[-1]
-        previous = messages[-2][0] if len(messages) > 1 else None
-        rows.append((device_id, known[device_id].project_id, last, previous, len(messages), judged.value))
-    with connection.cursor() as cursor:
-        cursor.execute(STATES, [list(column) for column in zip(*rows, strict=True)])
+    for device_id in sorted({*heard, *(pk for pk, verdict in verdicts.items() if verdict.changed)}):
+        messages = sorted(heard.get(device_id, ()))
+        last = messages[-1] if messages else None
+        previous = messages[-2] if len(messages) > 1 else None
+        verdict = verdicts.get(device_id, WELL)
+        told = (len(messages), verdict.health.value, verdict.finding)
+        rows.append((device_id, known[device_id].project_id, last, previous, *told))
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(STATES, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _instructions(told: list[tuple[Known, Event]], changes: dict[int, set[str]], now: datetime) -> None:

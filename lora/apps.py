@@ -11,10 +11,11 @@ class LoraConfig(AppConfig):
         from common import partitions
         from devices import connectivity, deletion, tabs
 
-        from . import frames, registration, tab
+        from . import frames, health, registration, tab
 
         partitions.register("lora_frame", keep_days=settings.FRAME_RETENTION_DAYS)
         connectivity.register(registration.Lora())
         deletion.register(frames.remove)
+        deletion.register(health.remove, early=True)
         for entry in tab.TABS:
             tabs.register(entry)

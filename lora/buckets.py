@@ -125,9 +125,11 @@ def read(device_id: int, starts: Sequence[datetime], until: datetime) -> list[Bu
 
 
 def _bucket(at: datetime, row: tuple[Any, ...]) -> Bucket:
-    signals = [_range(row[index : index + 3]) for index in (5, 8, 11, 14)]
+    messages, lost, requests, joins, restarts = row[:5]
+    esp, rssi, snr, interval = (_range(row[index : index + 3]) for index in (5, 8, 11, 14))
     factors = {factor: count for factor, count in zip(FACTORS, row[17:23], strict=True) if count}
-    return Bucket(at, *row[:5], *signals, factors, *row[23:])
+    airtime, sent = row[23:]
+    return Bucket(at, messages, lost, requests, joins, restarts, esp, rssi, snr, interval, factors, airtime, sent)
 
 
 def _range(values: tuple[float | None, ...]) -> Range3 | None:

@@ -56,8 +56,12 @@ class Found:
     @cached_property
     def gap(self) -> timedelta:
         """Silence from which on a line is interrupted: more than two spans, and more than is usual here."""
-        between = [after.at - before.at for before, after in pairwise(self.spans) if after.messages and before.messages]
-        usual = median(between) if between else timedelta(0)
+        between = [
+            (after.at - before.at).total_seconds()
+            for before, after in pairwise(self.spans)
+            if after.messages and before.messages
+        ]
+        usual = timedelta(seconds=median(between)) if between else timedelta(0)
         return max(1.5 * self.asked.step.width, 2.5 * usual)
 
     @cached_property

@@ -15,7 +15,7 @@ from django_stubs_ext import StrOrPromise
 
 from common.spans import midnight
 
-from .history import oldest
+from .search import oldest
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)

@@ -1,27 +1,265 @@
-"""How well a LoRa device is heard, judged from each message as it arrives (L6): the list computes nothing."""
+"""The health of LoRa devices (L6): a summary per device that each batch of frames takes forward, the verdict that lists
+show, and the same anew from a device's frames, with the messages that show it.
+
+A page computes nothing of the list: health and the worst finding stand in ``DeviceState``. Silence comes without a
+message, so a sweep looks after those whose time has come (:func:`sweep_silent`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from devices.models import Health
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
 
-from .events import JoinRequest, Uplink
-from .frames import esp_of
+from devices.models import DeviceState, Health
 
-# Estimated signal power at the best gateway, in dBm. Below the first, messages get lost with a little bad weather;
-# below the second, near the demodulation floor of the slowest spreading factor, most of them do.
-WEAK: Final = -120.0
-VERY_WEAK: Final = -130.0
+from . import diagnosis as d
+from . import diagnosis_rules as rules
+from .diagnosis import Seen, Summary
+from .diagnosis_rules import Finding, Severity, Step
+from .events import DownlinkSent, JoinAccept, JoinRequest, RadioEvent, Uplink
+from .frames import Key, esp_of, oldest_kept
+from .models import Radio
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+# When a device would be silent is looked at in steps of this, so that its index is written so seldom only.
+QUIET_STEP: Final = 6 * 3600 * d.SECOND
+SWEEP: Final = 500
+_OF: Final = {Severity.NOTE: Health.GOOD, Severity.ATTENTION: Health.ATTENTION, Severity.PROBLEM: Health.PROBLEM}
 
 
-def judge(event: Uplink | JoinRequest) -> Health:
-    """A device that asks to join is not connected yet; one that sends data is as well as its signal."""
-    if isinstance(event, JoinRequest):
-        return Health.ATTENTION
-    if not event.receptions:
-        return Health.GOOD
-    esp = esp_of(event.receptions[0])
-    if esp < VERY_WEAK:
-        return Health.PROBLEM
-    return Health.ATTENTION if esp < WEAK else Health.GOOD
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``finding``: the code of the worst finding; "" where nothing makes the device unwell. ``changed``: it is another
+    than was told before."""
+
+    health: Health
+    finding: str = ""
+    changed: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A device's whole story. ``frames``: oldest first."""
+
+    step: Step
+    findings: list[Finding]
+    verdict: Verdict
+    totals: rules.Totals
+    summary: Summary
+    frames: Sequence[Seen]
+
+
+def microseconds(at: datetime) -> int:
+    return (at - EPOCH) // MICROSECOND
+
+
+def moment(microseconds: int) -> datetime:
+    return EPOCH + microseconds * MICROSECOND
+
+
+def judge(summary: Summary, found: Sequence[Finding]) -> Verdict:
+    worst = found[0] if found else None
+    if worst is not None and worst.severity > Severity.NOTE:
+        return Verdict(_OF[worst.severity], worst.code.value)
+    return Verdict(Health.UNKNOWN if summary.top is None else Health.GOOD)
+
+
+# --- as messages arrive ---
+
+
+def seen(key: Key, event: RadioEvent) -> Seen:
+    """The frame as the fold needs it; :data:`MONTH` says the same of a stored one."""
+    at, seq = microseconds(key.received_at), key.seq
+    if isinstance(event, JoinRequest | JoinAccept):
+        return Seen(at, seq, d.UP | d.JOIN_REQUEST if isinstance(event, JoinRequest) else d.JOIN_ACCEPT, None)
+    if isinstance(event, DownlinkSent):
+        flags = (
+            (event.confirmed and d.CONFIRMED) | (not event.delivered and d.FAILED) | (bool(event.fport) and d.CARRIES)
+        )
+        return Seen(at, seq, flags, event.fcnt, event.mac or None, event.cause[:20] or None)
+    assert isinstance(event, Uplink)
+    esp = esp_of(event.receptions[0]) if event.receptions else 0.0
+    gateways, factor = event.gateway_count or len(event.receptions), event.spreading_factor or 0
+    flags = (
+        d.UP
+        | (event.confirmed and d.CONFIRMED)
+        | (event.ack and d.ACK)
+        | (esp < d.WEAK_ESP and d.WEAK)
+        | (esp < d.VERY_WEAK_ESP and d.VERY_WEAK)
+        | (factor == d.SLOWEST_FACTOR and d.SLOWEST)
+        | (factor >= d.SLOW_FACTOR and gateways == 1 and d.SINGLE)
+        | (gateways >= d.LEAST_TO_LOCATE and d.LOCATABLE)
+        | (event.location is not None and d.LOCATED)
+    )
+    return Seen(at, seq, flags, event.fcnt, event.mac or None)
+
+
+HELD = """
+SELECT device_id, state, health, finding FROM lora_radio WHERE device_id = ANY(%s::bigint[])
+ORDER BY device_id FOR UPDATE
+"""
+KEEP = """
+INSERT INTO lora_radio (device_id, state, health, finding, quiet_at)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::smallint[], %s::text[], %s::timestamptz[])
+ON CONFLICT (device_id) DO UPDATE SET
+    state = excluded.state, health = excluded.health, finding = excluded.finding, quiet_at = excluded.quiet_at
+"""
+
+
+def take(frames: Mapping[int, list[Seen]]) -> dict[int, Verdict]:
+    """Take the new frames of each device into its summary; their verdicts.
+
+    Two statements, one row per device. Call it in the transaction that stores the frames.
+    """
+    if not frames:
+        return {}
+    verdicts, rows = {}, []
+    with connection.cursor() as cursor:
+        cursor.execute(HELD, [sorted(frames)])
+        held = {row[0]: row[1:] for row in cursor.fetchall()}
+        for device_id in sorted(frames):
+            known = held.get(device_id)
+            summary = Summary.of(orjson.loads(known[0])) if known else Summary()
+            d.fold(summary, sorted(frames[device_id]))
+            # As of the newest frame: what is read late must not look silent.
+            verdict = judge(summary, rules.findings(summary, summary.last_at))
+            if known is None or known[1:] != (verdict.health, verdict.finding):
+                verdict = replace(verdict, changed=True)
+            verdicts[device_id] = verdict
+            rows.append(_row(device_id, summary, verdict, _quiet_at(summary)))
+        cursor.execute(KEEP, [list(column) for column in zip(*rows, strict=True)])
+    return verdicts
+
+
+_Row = tuple[int, str, int, str, datetime | None]
+
+
+def _row(device_id: int, summary: Summary, verdict: Verdict, quiet_at: datetime | None) -> _Row:
+    return device_id, orjson.dumps(summary.plain()).decode(), verdict.health.value, verdict.finding, quiet_at
+
+
+def _quiet_at(summary: Summary) -> datetime | None:
+    """When to look again if nothing comes: at an answer that is due, or at the silence."""
+    if summary.asked and summary.asked < rules.LEAST_ASKED:
+        return moment(summary.join_at + rules.ANSWER_TIME + d.SECOND)
+    after = rules.silent_after(summary)
+    return moment(-(-after // QUIET_STEP) * QUIET_STEP) if after else None
+
+
+def sweep_silent(now: datetime, limit: int = SWEEP) -> list[int]:
+    """Judge anew the devices whose time has come without a message, at most ``limit``, by index; gives those whose
+    health changed. Those heard of for the last time before the retention are not known any more."""
+    rows, changed = [], []
+    with transaction.atomic():
+        due = list(
+            Radio.objects.select_for_update(skip_locked=True).filter(quiet_at__lte=now).order_by("quiet_at")[:limit]
+        )
+        for radio in sorted(due, key=lambda one: one.device_id):
+            summary = Summary.of(orjson.loads(radio.state))
+            last = max(summary.up_at, summary.join_at, summary.last_at)
+            ends = moment(last) + timedelta(days=settings.FRAME_RETENTION_DAYS, hours=1)
+            if now >= ends:
+                summary, again = Summary(), None
+            elif (after := moment(rules.silent_after(summary))) >= now:
+                again = after + timedelta(minutes=1)
+            else:
+                again = ends
+            verdict = judge(summary, rules.findings(summary, microseconds(now)))
+            if (radio.health, radio.finding) != (verdict.health, verdict.finding):
+                changed.append((radio.device_id, verdict))
+            rows.append(_row(radio.device_id, summary, verdict, again))
+        if rows:
+            with connection.cursor() as cursor:
+                cursor.execute(KEEP, [list(column) for column in zip(*rows, strict=True)])
+        for device_id, verdict in changed:
+            DeviceState.objects.filter(pk=device_id).update(health=verdict.health, finding=verdict.finding)
+    return [device_id for device_id, _verdict in changed]
+
+
+def held(device_id: int) -> Summary | None:
+    """The device's summary as the last batch left it."""
+    state = Radio.objects.filter(pk=device_id).values_list("state", flat=True).first()
+    return Summary.of(orjson.loads(state)) if state else None
+
+
+def remove(device_id: int) -> None:
+    """Remove the summary of a device that is being deleted (D9)."""
+    Radio.objects.filter(pk=device_id).delete()
+
+
+# --- anew from the frames ---
+
+# One narrow scan by the primary key. The flags are the bits of lora.diagnosis, in one number.
+MONTH = """
+SELECT (date_part('epoch', received_at) * 1000000)::bigint, seq,
+    CASE kind WHEN 0 THEN %(join_request)s WHEN 1 THEN %(join_accept)s ELSE
+        CASE WHEN direction = 0 THEN %(up)s
+            + CASE WHEN ack THEN %(ack)s ELSE 0 END
+            + CASE WHEN esp < %(weak_esp)s THEN %(weak)s ELSE 0 END
+            + CASE WHEN esp < %(very_weak_esp)s THEN %(very_weak)s ELSE 0 END
+            + CASE WHEN spreading_factor = %(slowest_factor)s THEN %(slowest)s ELSE 0 END
+            + CASE WHEN gateway_count = 1 AND spreading_factor >= %(slow_factor)s THEN %(single)s ELSE 0 END
+            + CASE WHEN gateway_count >= %(least)s THEN %(locatable)s ELSE 0 END
+            + CASE WHEN latitude IS NOT NULL THEN %(located)s ELSE 0 END
+        ELSE CASE WHEN delivered THEN 0 ELSE %(failed)s END
+            + CASE WHEN fport > 0 THEN %(carries)s ELSE 0 END
+        END + CASE WHEN confirmed THEN %(confirmed)s ELSE 0 END
+    END,
+    fcnt, nullif(mac, ''), nullif(cause, '')
+FROM lora_frame
+WHERE device_id = %(device_id)s AND received_at >= %(since)s AND received_at <= %(until)s
+ORDER BY received_at, seq
+"""
+_BITS: Final = {
+    "join_request": d.UP | d.JOIN_REQUEST,
+    "join_accept": d.JOIN_ACCEPT,
+    "up": d.UP,
+    "ack": d.ACK,
+    "weak": d.WEAK,
+    "very_weak": d.VERY_WEAK,
+    "slowest": d.SLOWEST,
+    "single": d.SINGLE,
+    "locatable": d.LOCATABLE,
+    "located": d.LOCATED,
+    "failed": d.FAILED,
+    "carries": d.CARRIES,
+    "confirmed": d.CONFIRMED,
+    "weak_esp": d.WEAK_ESP,
+    "very_weak_esp": d.VERY_WEAK_ESP,
+    "slowest_factor": d.SLOWEST_FACTOR,
+    "slow_factor": d.SLOW_FACTOR,
+    "least": d.LEAST_TO_LOCATE,
+}
+
+
+def month(device_id: int, now: datetime) -> Sequence[Seen]:
+    """The device's frames of the retention, oldest first, as tuples in the shape of :class:`Seen`."""
+    with connection.cursor() as cursor:
+        cursor.execute(MONTH, _BITS | {"device_id": device_id, "since": oldest_kept(now), "until": now})
+        return cursor.fetchall()
+
+
+def diagnose(device_id: int, now: datetime, *, locates: bool = False) -> Diagnosis:
+    """The device's findings from its frames, exactly; what the screens show beside the list."""
+    frames = month(device_id, now)
+    summary = d.fold(Summary(), frames)
+    found = rules.findings(summary, microseconds(now), locates=locates)
+    return Diagnosis(rules.step(summary), found, judge(summary, found), rules.totals(summary), summary, frames)
+
+
+def recompute(device_ids: Iterable[int], now: datetime) -> None:
+    """Make the summaries anew from the frames, a device a transaction: for fleets from before there were any."""
+    for device_id in device_ids:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(HELD, [[device_id]])
+            made = diagnose(device_id, now)
+            quiet_at = _quiet_at(made.summary)
+            cursor.execute(KEEP, [[value] for value in _row(device_id, made.summary, made.verdict, quiet_at)])
+            DeviceState.objects.filter(pk=device_id).update(health=made.verdict.health, finding=made.verdict.finding)

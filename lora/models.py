@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from common import crypto
-from devices.models import Device
+from devices.models import Device, Health
 
 
 class NetworkKind(models.TextChoices):
@@ -126,6 +126,31 @@ class Frame(models.Model):
 
     def __str__(self) -> str:
         return f"{self.device_id} {self.received_at:%Y-%m-%d %H:%M:%S.%f}"
+
+
+class Radio(models.Model):
+    """What is known of how a device does, as messages arrive (L6): one narrow row, written once per batch.
+
+    ``state``: a :class:`lora.diagnosis.Summary` as JSON. ``health`` and ``finding``: what was last told to the
+    device's state. ``quiet_at``: when to look again if nothing comes. Without a foreign key: a batch writes it before
+    the state, whose own key refuses a device that is gone.
+    """
+
+    device_id = models.BigIntegerField(_("device"), primary_key=True)
+    state = models.TextField(_("state"))
+    health = models.PositiveSmallIntegerField(_("health"), choices=Health.choices, default=Health.UNKNOWN)
+    finding = models.CharField(_("finding"), max_length=20, default="")
+    quiet_at = models.DateTimeField(_("look again"), null=True)
+
+    class Meta:
+        verbose_name = _("radio summary")
+        verbose_name_plural = _("radio summaries")
+        indexes = [
+            models.Index(fields=["quiet_at"], condition=models.Q(quiet_at__isnull=False), name="radio_quiet"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device_id}: {self.finding or self.health}"
 
 
 class SimulatedDevice(models.Model):

@@ -31,6 +31,7 @@ class Stage:
 
     def __init__(self, cast: Cast) -> None:
         self.flow = factories.flow(cast.project)
+        self.destination = factories.destination(self.flow)
         self.device = factories.lora_device(cast.project, in_flow=self.flow)
         self.view = SavedView.objects.create(project=cast.project, owner=cast.operator, name="View", shared=True)
         self.upload = imports.upload(
@@ -57,6 +58,7 @@ class Stage:
         values: dict[str, Any] = {
             "device_id": device.pk,
             "flow_id": self.flow.pk,
+            "destination_id": self.destination.pk,
             "job_id": self.job.pk,
             "sim_id": self.sim.pk,
             "action": "activate",

@@ -219,6 +219,7 @@ def start_apps(supervisor: Supervisor, env: dict[str, str], host: str, port: int
     app("beat", *celery, "beat", "-s", str(schedule), "--pidfile=", "--loglevel", "INFO")
     for number in range(1, count("THINGS_INGEST_CONSUMERS", 2) + 1):
         app(f"ingest-{number}", manage, "ingest_consumer")
+    app("deliverer", manage, "deliver")
     if env["THINGS_SIMULATED_NETWORK"] != "0":
         app("simulator", manage, "simulated_network")
         app("senders", manage, "simulated_senders", "--address", local_address(host, port))

@@ -142,6 +142,11 @@ THINGPARK_MAX_DRIFT_SECONDS = env.number("THINGPARK_MAX_DRIFT_SECONDS", 600)
 
 FRAME_RETENTION_DAYS = env.number("THINGS_FRAME_RETENTION_DAYS", 31)
 VALUE_RETENTION_DAYS = env.number("THINGS_VALUE_RETENTION_DAYS", 93)
+DELIVERY_RETENTION_DAYS = env.number("THINGS_DELIVERY_RETENTION_DAYS", 31)
+# Destinations are reached at public addresses; these networks (CIDR, commas between) beside them.
+DELIVERY_NETWORKS = env.words("THINGS_DELIVERY_NETWORKS")
+# A file of certificates (PEM) that are trusted beside the system's.
+DELIVERY_CA_FILE = env.text("THINGS_DELIVERY_CA_FILE", "")
 
 # --- people ---
 

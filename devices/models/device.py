@@ -205,7 +205,7 @@ class Device(models.Model):
 
 
 class Health(models.IntegerChoices):
-    """How the device's last message came in, worst last. Who knows the network judges it, as messages arrive."""
+    """How well the device does, worst last. Who knows the network judges it, as messages arrive."""
 
     UNKNOWN = 0, _("Not known yet")
     GOOD = 1, _("Good")
@@ -216,7 +216,8 @@ class Health(models.IntegerChoices):
 class DeviceState(models.Model):
     """What changes with every message, narrow and apart from the searched table (it would cost four times).
 
-    ``out_of_sync``: how many desired values the device has not reported; written by ``twin.services`` alone."""
+    ``out_of_sync``: how many desired values the device has not reported; written by ``twin.services`` alone.
+    ``finding``: the code of what makes it unwell; its words are in ``devices.health``."""
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="state")
     project_id = models.BigIntegerField(_("Project"))
@@ -225,6 +226,7 @@ class DeviceState(models.Model):
     messages = models.BigIntegerField(_("messages"), default=0)
     out_of_sync = models.PositiveSmallIntegerField(_("out of sync"), default=0, db_default=0)
     health = models.PositiveSmallIntegerField(_("health"), choices=Health.choices, default=0, db_default=0)
+    finding = models.CharField(_("finding"), max_length=20, default="", db_default="", blank=True)
 
     class Meta:
         verbose_name = _("device state")

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 class LoraNetwork(ABC):
     """What the portal asks of a network server. Each call may come twice and must then do no harm.
 
+    ``locates``: it computes positions for the devices, so that one without any is worth a note.
+
     All raise ``devices.errors.NetworkRefused`` for a final no and ``NetworkUnavailable`` for a passing one.
     """
+
+    locates = False
 
     @abstractmethod
     def register(self, identity: LoraIdentity) -> None:
@@ -48,3 +52,7 @@ def of(identity: LoraIdentity) -> LoraNetwork:
     if identity.network.kind == NetworkKind.SIMULATED:
         return SimulatedNetwork()
     return ThingParkNetwork(identity.network)
+
+
+def locates(identity: LoraIdentity) -> bool:
+    return of(identity).locates

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
-from zoneinfo import ZoneInfo
+from typing import Final
 
 from django.conf import settings
 from django.http import Http404, HttpResponse
@@ -53,7 +52,7 @@ def charts_csv(request: PersonRequest, device: Device, chart: str) -> HttpRespon
     asked = chart_ranges.Asked.from_query(request.GET.dict(), timezone.now())
     table = reading.CHARTS[chart].table(chart_parts.of(device.pk, asked))
     heads = [Head(str(number), head) for number, head in enumerate(table.heads)]
-    chunks = csv_stream(heads, table.rows, cast("ZoneInfo", timezone.get_current_timezone()))
+    chunks = csv_stream(heads, table.rows, timezone.get_current_timezone())
     response = HttpResponse(b"".join(chunks), content_type=CSV)
     name = f"{chart}-{asked.range}-{timezone.localdate(asked.until):%Y-%m-%d}.csv"
     response["Content-Disposition"] = content_disposition_header(True, name) or ""

@@ -19,6 +19,8 @@ from devices.views import detail
 from lora import history as reading
 from lora.search import DIRECTIONS, KINDS, ONLY, Asked
 
+from .diagnosis import at_once
+
 HISTORY = "lora/history.html"
 
 
@@ -35,7 +37,9 @@ def history(request: HttpRequest, device: Device) -> HttpResponse:
         response = page(request, HISTORY, listed, partial="frame-rows")
         response["HX-Replace-Url"] = _address_with(request, device, found, now)
         return response
-    context = listed if part else detail.frame(device, request, active="lora-history") | listed
+    context = listed
+    if not part:
+        context = detail.frame(device, request, active="lora-history") | listed | {"diagnosis": at_once(device, now)}
     response = page(request, HISTORY, context, partial="frames", status=422 if asked.faults else 200)
     if part:
         # A form sends its empty fields too: they have no place in the address.

@@ -110,6 +110,8 @@ def test_search_by_the_filters_and_back(visit: Visit, width: int) -> None:
     page.get_by_role("link", name="Joins").click()
     expect(rows(page).filter(has_text="Uplink").first).to_contain_text("Join request")
     page.go_back()
+    expect(page.get_by_role("group", name="Filters")).to_contain_text("Direction Downlink")
+    page.wait_for_load_state()
     expect(rows(page).first).to_contain_text("Downlink")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 

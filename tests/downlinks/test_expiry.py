@@ -13,8 +13,13 @@ from devices.models import Device
 from devices.services import deactivate
 from downlinks import execution, handover, queue, reports
 from downlinks.models import Cause, Downlink
+from tests import factories
+from tests.cast import Cast
 from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, states
 from tests.downlinks.test_execution import nodes
+from tests.twin.controls import INTERVAL, give
+from twin import loop
+from twin.models import DesiredValue, Sync
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
 DAY = 86400
@@ -142,6 +147,19 @@ def test_who_is_told_of_a_desired_value_is_told_of_its_end(device: Device, monke
     ask(device, valid_until=at(60), source="desired"), ask(device, valid_until=at(60))
     assert execution.sweep(at(60)) == 2
     assert told == [("failed", 1)]
+
+
+@pytest.mark.parametrize(("tries", "state"), [(2, Sync.REQUESTED), (1, Sync.FAILED)])
+def test_desired_value_takes_it_for_a_failure(cast: Cast, tries: int, state: Sync) -> None:
+    """Sent again while there are tries left, else failed with the same reason."""
+    made = factories.lora_device(cast.project, in_flow=factories.flow(cast.project))
+    device = give(made, INTERVAL | {"tries": tries})
+    wanted = loop.request(device=device, name="interval", value=3, seen=None, actor=None, now=T0)
+    Downlink.objects.filter(device=device, number=wanted.downlink).update(valid_until=at(60))
+    execution.sweep(at(60))
+    row = DesiredValue.objects.get(device=device, name="interval")
+    assert (row.state, row.cause, row.reason) == (state, Cause.EXPIRED, str(Cause.EXPIRED.label))
+    assert bool(row.due_at) == (state == Sync.REQUESTED)
 
 
 def test_finding_them_reads_their_index(device: Device) -> None:

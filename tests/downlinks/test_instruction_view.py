@@ -66,7 +66,7 @@ def test_instruction_has_an_address_with_all_that_is_known(
     said = words(page)
     for each in (
         "Instruction no. 1",
-        "by operator@example.com from this page",
+        "by operator@example.com in the portal",
         "gateway FF0102 window RX2 FCntDown 97",
         "Acknowledged –",
         "0A FF",
@@ -106,7 +106,7 @@ def test_instruction_that_is_not_there(cast: Cast, device: Device, fetching: Dev
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (Source.PAGE, "from this page"),
+        (Source.PAGE, "in the portal"),
         (Source.API, "through the API"),
         (Source.BULK, "to many devices at once"),
         (Source.DESIRED, "for a desired state"),

@@ -115,6 +115,7 @@ def test_without_flow_the_tab_says_so_and_leads_there(cast: Cast, network: Recor
     device = factories.lora_device(cast.project)
     page = get(cast, url(device))
     assert "In no Flow yet" in page
+    assert "only send data to your device if it is linked to at least one Flow" in page
     assert f'href="/devices/{device.pk}/flows/">Go to Flows' in page
     assert 'name="fport"' not in page
 
@@ -124,6 +125,8 @@ def test_type_without_raw_encoder_has_no_downlink(cast: Cast, device: Device, ch
     DeviceType.objects.filter(pk=device.type_id).update(**change)
     page = get(cast, url(device))
     assert "No downlink available" in page
+    assert f'href="/types/{device.type_id}/">Look at the device type' in page
+    assert cast.client(cast.operator).get(f"/types/{device.type_id}/").status_code == 200
     assert 'name="fport"' not in page
     response = post(cast, url(device), **form())
     assert response.status_code == 302

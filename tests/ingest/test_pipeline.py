@@ -22,6 +22,7 @@ from lora.events import (
     DownlinkAcknowledged,
     DownlinkFailed,
     DownlinkSent,
+    JoinAccept,
     JoinRequest,
     Located,
     Location,
@@ -228,10 +229,10 @@ def test_statements_do_not_grow_with_the_batch(cast: Cast) -> None:
     small, large = batch(2, 8), batch(5, 7)
     few, many = statements(lambda: process(small)), statements(lambda: process(large))
     assert few == many
-    # Identities, devices without rows, devices, Flows; stage, COPY, insert, empty stage; places; packs; states;
-    # twins, columns, samples and the names of their values (only of names that the process has not met), two
-    # savepoints.
-    assert many == 19
+    # Identities, devices without rows, devices, Flows; stage, COPY, insert, empty stage; places; summaries, twice;
+    # packs; states; twins, columns, samples and the names of their values (only of names that the process has not met),
+    # two savepoints; where the values go.
+    assert many == 22
     assert Frame.objects.filter(latitude=52.0).count() == 8
 
 
@@ -512,24 +513,35 @@ def health(device: Device) -> Health:
 
 @pytest.mark.parametrize(
     ("esp", "expected"),
-    [(-100.0, Health.GOOD), (-120.0, Health.GOOD), (-120.5, Health.ATTENTION), (-131.0, Health.PROBLEM)],
+    [
+        (-120.0, (Health.GOOD, "")),
+        (-120.5, (Health.ATTENTION, "weak-signal")),
+        (-131.0, (Health.PROBLEM, "weak-signal")),
+    ],
 )
-def test_health_follows_the_signal_of_the_last_message(device: Device, esp: float, expected: Health) -> None:
+def test_health_follows_the_messages_as_they_come(device: Device, esp: float, expected: tuple[Health, str]) -> None:
     assert health(device) is Health.UNKNOWN
-    told(uplink(now() - timedelta(minutes=3), 1, receptions=heard_at(-140.0)))
-    assert health(device) is Health.PROBLEM
-    # Two in one batch: the later one counts, wherever it stands.
-    late, last = now() - timedelta(minutes=2), now() - timedelta(minutes=1)
-    told(uplink(last, 3, receptions=heard_at(esp)), uplink(late, 2, receptions=heard_at(-140.0)))
-    assert health(device) is expected
-    # One that comes late says nothing of now.
-    told(uplink(now() - timedelta(minutes=9), 9, receptions=heard_at(-125.0)))
-    assert health(device) is expected
+    start = now() - timedelta(hours=10)
+    first = [uplink(start + timedelta(minutes=10 * n), n, receptions=heard_at(esp)) for n in range(10)]
+    told(*first)
+    assert health(device) is Health.GOOD, "too few to judge by"
+    told(*(uplink(start + timedelta(minutes=10 * n), n, receptions=heard_at(esp)) for n in range(10, 20)))
+    state = DeviceState.objects.get(device=device)
+    assert (state.health, state.finding) == expected
+    # What comes twice is counted once.
+    told(*first)
+    state = DeviceState.objects.get(device=device)
+    assert (state.health, state.finding, state.messages) == (*expected, 20)
 
 
 def test_health_of_a_device_that_asks_to_join(device: Device) -> None:
-    told(JoinRequest(dev_eui=DEV_EUI, at=now() - timedelta(minutes=1), mic="00000001"))
-    assert health(device) is Health.ATTENTION
+    for minute in (9, 8):
+        told(JoinRequest(dev_eui=DEV_EUI, at=now() - timedelta(minutes=minute), mic=f"{minute:08}"))
+    state = DeviceState.objects.get(device=device)
+    assert (state.health, state.finding) == (Health.PROBLEM, "join-unanswered")
+    told(JoinAccept(dev_eui=DEV_EUI, at=now() - timedelta(minutes=7), mic="00000002"))
+    # Nobody was heard, and it is another health all the same.
+    assert health(device) is Health.UNKNOWN
     told(uplink(now(), 1))
     assert health(device) is Health.GOOD
 

@@ -163,14 +163,15 @@ def _ids() -> list[int]:
     return list(devices.values_list("pk", flat=True))
 
 
-def measure(workers: int = 2) -> Row:
-    """One instruction for each device, dispatched by real workers as ``things up`` starts them. They stay as they are:
-    :func:`fill` empties the table."""
+def measure(*, waiting: int, workers: int = 2) -> Row:
+    """One instruction for each of ``waiting`` devices, dispatched by real workers as ``things up`` starts them. They
+    stay as they are: :func:`fill` empties the table."""
     ids = _ids()
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM downlinks_downlink")
         finished = cursor.fetchone()[0]
-    many, alone = ids[ALONE:], ids[:ALONE]
+    # Spread over all, so that their rows and index entries are too.
+    many, alone = ids[ALONE :: (len(ids) - ALONE) // waiting][:waiting], ids[:ALONE]
     asked = _ask(many)
     with _running(workers):
         started = timezone.now()

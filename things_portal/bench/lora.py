@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -90,7 +90,7 @@ def prepare(frames: int) -> float:
     return time.perf_counter() - started
 
 
-def _facts(frames: int, now: datetime) -> dict[str, object]:
+def _facts(frames: int, now: datetime) -> dict[str, Any]:
     devices = Device.objects.filter(project__name=load.PROJECT).order_by("pk")
     count = devices.count()
     hot = HOT_DEVICES if count > 2 * HOT_DEVICES else 1
@@ -120,13 +120,13 @@ def _days(now: datetime) -> Iterator[datetime]:
         day += timedelta(days=1)
 
 
-def _fill(day: datetime, facts: dict[str, object], now: datetime) -> None:
+def _fill(day: datetime, facts: dict[str, Any], now: datetime) -> None:
     """One day's partition: the rows first, its key after them, then it is hung into the table."""
     name, until = f"{TABLE}_{day:%Y%m%d}", day + timedelta(days=1)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
         cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING DEFAULTS)")
-        for source, step in ((MANY, SPAN / float(str(facts["frames"]))), (BUSY, BUSY_EVERY)):
+        for source, step in ((MANY, SPAN / facts["frames"]), (BUSY, BUSY_EVERY)):
             start = now - SPAN
             first = max(-((start - day) // step), 1)
             last = min(-((start - until) // step) - 1, int(SPAN / step))

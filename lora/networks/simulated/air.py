@@ -21,6 +21,8 @@ SNR_CEILING = 13.0
 SHADOWING, FADING = 4.0, 2.0
 # Share of frames that collide with foreign ones, whatever their signal; a device with HEAVY_LOSS has the second.
 COLLISIONS, HEAVY_LOSS = 0.02, 0.30
+# The loss at which a frame at full power is just heard at SF12, and no more than one step of the margin better.
+JUST_HEARD = 147.0
 # Share of frames with enough gateways that the network finds a position for.
 SOLVED = 0.3
 
@@ -56,6 +58,11 @@ def losses(dev_eui: str, latitude: float, longitude: float) -> tuple[float, ...]
         east = (longitude - gateway.longitude) * 111.2 * math.cos(math.radians(gateway.latitude))
         found.append(path_loss(math.hypot(north, east)) + shadow)
     return tuple(found)
+
+
+def far(loss: tuple[float, ...]) -> tuple[float, ...]:
+    """The losses of a device so far away that only the nearest gateway hears it, and just so."""
+    return tuple(JUST_HEARD if mean == min(loss) else math.inf for mean in loss)
 
 
 @lru_cache(maxsize=8192)

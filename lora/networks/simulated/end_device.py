@@ -41,6 +41,14 @@ class Fault(StrEnum):
     DEAF = "deaf"
     # It acknowledges instructions and does nothing of what they say.
     DISOBEDIENT = "disobedient"
+    # It does not notice that its confirmed messages were acknowledged.
+    ACK_BLIND = "ack_blind"
+    # One gateway just hears it, at SF12 only, with which it joins.
+    FAR_AWAY = "far_away"
+    # The network finds no position for it.
+    UNLOCATABLE = "unlocatable"
+    # The gateway that reaches it has used up its duty cycle whenever an instruction is due.
+    NOT_SENT = "not_sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,8 @@ class EndDevice:
         joining = not self.joined
         if joining:
             # The first try at SF10, then further down to SF12, which reaches farthest.
-            self.rate, self.power = max(0, 2 - self.join_attempts), 0
+            self.rate = 0 if Fault.FAR_AWAY in config.faults else max(0, 2 - self.join_attempts)
+            self.power = 0
         usable = [0, 1, 2] if joining else self._usable()
         channel = usable[int(rng.random() * len(usable))]
         # Nobody sets an interval under a minute but to try things out, and at SF12 the 1 % would forbid it: such
@@ -304,7 +313,7 @@ class EndDevice:
             return False
         self.fcnt_down, self.last_snr, self.adr_ack_count = fcnt, snr, 0
         self.sticky = {}
-        if frame.ack or not self.last_confirmed:
+        if not self.last_confirmed or (frame.ack and Fault.ACK_BLIND not in config.faults):
             self.trials_left = 0
         self.owes_ack = frame.confirmed
         self.hurry = frame.confirmed or frame.fpending

@@ -36,6 +36,8 @@ def place(dev_eui: str) -> tuple[float, float]:
 
 
 class SimulatedNetwork(LoraNetwork):
+    locates = True
+
     def register(self, identity: LoraIdentity) -> None:
         from lora.models import SimulatedDevice
 

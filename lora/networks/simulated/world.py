@@ -37,8 +37,10 @@ __all__ = ["AlreadyRegistered", "EndDeviceConfig", "Fault", "NotRegistered", "Pa
 
 # Share of answers for which no gateway has the first window free.
 BUSY = 0.1
+# The code that networks give for a gateway that may not send for now.
+NO_DUTY_CYCLE = "D0"
 # Faults that show in the join: with one of them, or without it any more, a device starts anew.
-_OF_THE_JOIN = {Fault.JOIN_UNHEARD, Fault.OUT_OF_RANGE}
+_OF_THE_JOIN = {Fault.JOIN_UNHEARD, Fault.OUT_OF_RANGE, Fault.FAR_AWAY}
 
 
 class Phase(StrEnum):
@@ -244,10 +246,12 @@ class World:
         heard: list[list[float]] = []
         place = payloads.position(config.profile, config.latitude, config.longitude, now / SECOND)
         if Fault.OUT_OF_RANGE not in config.faults:
-            loss = air.losses(config.dev_eui, *place)
+            loss = _losses(config, place)
             heard = air.receive(rng, loss, eirp=sent.power, rate=sent.rate, lost=_lost(config))
         joining = not node.device.joined
         solved = None if joining else air.locate(rng, len(heard), *place)
+        if Fault.UNLOCATABLE in config.faults:
+            solved = None
         node.exchange = Exchange(sent.phy, sent.frequency, sent.channel, sent.rate, joining, heard, solved)
         node.phase, node.due = Phase.AIR, now + sent.airtime_us
 
@@ -324,6 +328,11 @@ class World:
         if sent is None:
             self._finish(node, config, now + SECOND)
             return
+        if sent.item and Fault.NOT_SENT in config.faults:
+            told = telling.downlink(sent, node.dev_eui, exchange, window, now)
+            found.append(replace(told, delivered=False, cause=NO_DUTY_CYCLE))
+            self._finish(node, config, now + SECOND)
+            return
         found.append(telling.downlink(sent, node.dev_eui, exchange, window, now))
         self._to_device(node, config, exchange, phy=sent.phy, window=window, rate=rate, rng=rng, now=now)
 
@@ -356,7 +365,7 @@ class World:
         place = payloads.position(config.profile, config.latitude, config.longitude, now / SECOND)
         snr = air.device_hears(
             rng,
-            air.losses(config.dev_eui, *place)[int(exchange.heard[0][0])],
+            _losses(config, place)[int(exchange.heard[0][0])],
             eirp=eu868.RX2_MAX_EIRP if window == "RX2" else eu868.MAX_EIRP,
             rate=rate,
             lost=_lost(config),
@@ -364,6 +373,11 @@ class World:
         if tuned and snr is not None:
             device.hear(config, phy, snr, end)
         self._finish(node, config, end)
+
+
+def _losses(config: EndDeviceConfig, place: tuple[float, float]) -> tuple[float, ...]:
+    loss = air.losses(config.dev_eui, *place)
+    return air.far(loss) if Fault.FAR_AWAY in config.faults else loss
 
 
 def _lost(config: EndDeviceConfig) -> float:

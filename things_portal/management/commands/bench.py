@@ -36,6 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
         parser.add_argument("--finished", type=int, default=1_000_000, help="instructions, beside those that wait")
+        parser.add_argument("--waiting", type=int, help="devices with an instruction that waits (default: all)")
         parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
@@ -66,7 +67,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"loaded a history of values in {seconds:.0f} s")
         self.machine()
         if only in {None, "dispatch"}:
-            self.dispatch(options["devices"], options["finished"])
+            self.dispatch(options["devices"], options["waiting"] or options["devices"], options["finished"])
         if only == "dispatch":
             return
         with stack() as (port, web):
@@ -97,7 +98,7 @@ class Command(BaseCommand):
                 f"{row.page[0]:13.1f}{row.page[1]:8.1f}"
             )
 
-    def dispatch(self, devices: int, finished: int) -> None:
+    def dispatch(self, devices: int, waiting: int, finished: int) -> None:
         dispatch.prepare(devices)
         self.stdout.write(
             f"\n{'instructions in the table, finished':38}{'a second':>10}{'slowest':>9}{'fastest tenth':>14}"
@@ -105,7 +106,7 @@ class Command(BaseCommand):
         )
         for count in (0, finished):
             seconds = dispatch.fill(count)
-            row = dispatch.measure()
+            row = dispatch.measure(waiting=waiting)
             self.stdout.write(
                 f"{f'{row.finished:,}, loaded in {seconds:.0f} s':38}{row.rate:10,.0f}{row.slowest:9,.0f}"
                 f"{row.fastest:14,.0f}{row.alone[0]:14.0f}{row.alone[1]:8.0f}{row.alone[2]:9.0f}"

@@ -22,7 +22,8 @@ from codec import senml
 from codec.measurements import Measurement
 from devices import network, services
 from devices.models import Category, Device, DeviceType
-from flows.models import Flow
+from flows import destination_services
+from flows.models import Flow, Kind
 from flows.services import create_flow
 from ingest import simulated, stream
 from internet.forms import InternetNetworkForm
@@ -214,6 +215,12 @@ class Command(BaseCommand):
             for project, rows in FLOWS.items()
             for name, description in rows
         }
+        for flow in flows.values():
+            facts = {"name": f"Test endpoint of {flow.name}", "description": "Shows what a receiver would get."}
+            made = destination_services.create(
+                project=flow.project, kind=Kind.TEST, facts=facts, secrets={}, actor=self.operator
+            )
+            destination_services.link(flow=flow, destination=made, actor=self.operator)
         for project, entries in LORA.items():
             for index, entry in enumerate(entries):
                 self.lora_device(self.projects[project], entry, index, flows.get(entry.flow))
