@@ -1,4 +1,4 @@
-"""Flows and destinations for support staff (P4): found and seen here, changed on their pages, where changes are recorded."""
+"""Flows and destinations for support staff (P4): found and seen here, changed on their pages, where it is recorded."""
 
 from __future__ import annotations
 
