@@ -2,8 +2,9 @@
 
 Strangers learn nothing: the answer has gone, or goes, without waiting for this, and is the same for a device that is
 not known. They cannot fill the database either: one thread writes, from a short queue; a device has so many rows a
-minute and so many in all; and only what proved itself leaves its body. Messages that name no device of ours belong to
-nobody: they are counted by reason and no more.
+minute and so many in all, those that had its token apart from the others, so that a stranger pushes none of its own
+out; and only what proved itself leaves its body. Messages that name no device of ours belong to nobody: they are
+counted by reason and no more.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from . import stream
 from .models import RefusedMessage
 
 logger = logging.getLogger(__name__)
-KEPT: Final = 50
-SHOWN: Final = 20
+# Of either sort: with the device's token, and without.
+KEPT: Final = 25
+SHOWN: Final = 10
 A_MINUTE: Final = 10
 WAITING: Final = 200
 BODY: Final = 4096
@@ -58,7 +60,7 @@ def keep(
 
     def work() -> None:
         device_id = _device(kind, value)
-        if device_id is not None and _may_write(device_id, at):
+        if device_id is not None and _may_write(device_id, at, proved=proved):
             _write(device_id, at, code, reason, size, body[:BODY] if proved else b"", proved)
 
     if value:
@@ -99,8 +101,10 @@ def _close() -> None:
 
 
 def of(device_id: int) -> list[Refused]:
-    """The newest, for the device's page."""
-    rows = RefusedMessage.objects.filter(device_id=device_id).order_by("-at", "-id")[:SHOWN]
+    """The newest of either sort, for the device's page, newest first."""
+    held = RefusedMessage.objects.filter(device_id=device_id).order_by("-at", "-id")
+    rows = [*held.filter(proved=True)[:SHOWN], *held.filter(proved=False)[:SHOWN]]
+    rows.sort(key=lambda row: (row.at, row.pk), reverse=True)
     return [
         Refused(row.at, row.code, _sentence(row), row.size, row.proved, readable(bytes(row.body)) if row.body else "")
         for row in rows
@@ -126,9 +130,9 @@ def _device(kind: str, value: str) -> int | None:
     return InternetIdentity.objects.filter(dvn_uuid=dvn_uuid).values_list("device_id", flat=True).first()
 
 
-def _may_write(device_id: int, at: datetime) -> bool:
-    """Whether the device has a row left in this minute."""
-    key = f"ingest:refused:{device_id}:{at:%H%M}"
+def _may_write(device_id: int, at: datetime, *, proved: bool) -> bool:
+    """Whether the device has a row of this sort left in this minute."""
+    key = f"ingest:refused:{device_id}:{proved:d}:{at:%H%M}"
     with stream.client().pipeline(transaction=True) as pipeline:
         pipeline.incr(key)
         pipeline.expire(key, 120)
@@ -139,6 +143,6 @@ def _write(device_id: int, at: datetime, code: str, reason: str, size: int, body
     RefusedMessage.objects.create(
         device_id=device_id, at=at, code=code, reason=reason[:300], size=size, body=body, proved=proved
     )
-    rows = RefusedMessage.objects.filter(device_id=device_id)
+    rows = RefusedMessage.objects.filter(device_id=device_id, proved=proved)
     kept = rows.order_by("-at", "-id").values("id")[:KEPT]
     rows.exclude(id__in=kept).delete()

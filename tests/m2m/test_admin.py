@@ -7,7 +7,7 @@ from django.test import Client
 from django_scopes import scopes_disabled
 
 from accounts.models import User
-from m2m.models import M2mIdentity, SimCard
+from m2m.models import CarrierAccount, M2mIdentity, SimCard
 from tests import factories
 from tests.cast import Cast
 
@@ -45,3 +45,21 @@ def test_staff_adds_a_sim_and_cannot_link_or_delete_a_linked_one(cast: Cast, sup
     support.post("/admin/m2m/simcard/", bulk)
     with scopes_disabled():
         assert SimCard.objects.filter(pk=linked.pk, device=device).exists()
+
+
+def test_api_key_of_a_carrier_is_kept_encrypted_and_never_shown(support: Client) -> None:
+    fields = {"slug": "cc", "name": "Carrier", "kind": "control_center", "username": "portal", "default": "on"}
+    add = "/admin/m2m/carrieraccount/add/"
+    for address in ("http://carrier.example", "ftp://carrier.example", "carrier"):
+        answer = support.post(add, fields | {"base_url": address, "new_api_key": "0a1b-key"})
+        assert answer.status_code == 200 and not CarrierAccount.objects.exists()
+    answer = support.post(add, fields | {"base_url": "https://carrier.example", "new_api_key": "0a1b-key"})
+    assert answer.status_code == 302
+    account = CarrierAccount.objects.get()
+    assert b"0a1b-key" not in bytes(account.api_key) and account.get_api_key() == "0a1b-key"
+    change = f"/admin/m2m/carrieraccount/{account.pk}/change/"
+    assert "0a1b-key" not in support.get(change).content.decode()
+    # Without a new one the key stays.
+    support.post(change, fields | {"base_url": "https://other.example", "new_api_key": ""})
+    account.refresh_from_db()
+    assert (account.base_url, account.get_api_key()) == ("https://other.example", "0a1b-key")

@@ -246,3 +246,19 @@ def test_carrier_is_the_cards_own_else_the_default_one(cast: Cast) -> None:
     account.save()
     assert b"secret-key" not in bytes(account.api_key)
     assert type(carriers.of(card)).__name__ == "ControlCenter"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker_switches_off_what_was_unlinked(cast: Cast, tmp_path: Path) -> None:
+    """Doorbell, real worker, simulated carrier."""
+    device = factories.m2m_device(cast.project)
+    card = sim_of(device)
+    log = tmp_path / "worker.log"
+    with processes.celery_worker(log):
+        services.unlink_sim(device=device, actor=cast.operator)
+        processes.wait_for(
+            lambda: SimulatedSim.objects.filter(iccid=card.iccid, status="deactivated").exists(),
+            "the card to be switched off",
+            log=log,
+        )
+        processes.wait_for(lambda: SimCard.objects.filter(pk=card.pk, release_at=None).exists(), "its row", log=log)

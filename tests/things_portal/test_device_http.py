@@ -96,7 +96,7 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
             own = body.replace(b"device-name", M2mIdentity.objects.get(device=device).base_name.encode())
             assert server.talk(sdk_request(own, published))[0] == 401
             assert server.talk(sdk_request(own, tokens.message_token(own, secret))) == (200, b"")
-        assert [entry.body for entry in waiting()][-1] == own
+        assert own in {entry.body for entry in waiting()}
         # A kept connection, as the SDK has it while it fetches a file: several requests on one line.
         with server.connect() as line:
             for number in range(3):
