@@ -144,16 +144,16 @@ def step(summary: Summary) -> Step:
     return Step.NORMAL
 
 
-def findings(summary: Summary, now: int, *, locates: bool = False) -> list[Finding]:
-    """Worst first. ``locates``: the network computes positions for devices."""
-    seen = totals(summary)
+def findings(summary: Summary, now: int, *, locates: bool = False, seen: Totals | None = None) -> list[Finding]:
+    """Worst first. ``locates``: the network computes positions for devices; ``seen``: the totals, where known."""
+    seen = seen or totals(summary)
     found = [*_joining(summary, now), *_silence(summary, seen, now)]
     if seen.messages:
         found += [*_messages(seen), *_signal(seen), *_downlinks(seen)]
         # Too few gateways is normal, says the source: a message that only one or two heard is not asked for.
         if locates and seen.counts[d.LOCATABLES] >= LEAST_LOCATABLE and not seen.counts[d.PLACES]:
             found.append(Finding(Code.NO_LOCATION, Severity.NOTE, {"locatable": seen.counts[d.LOCATABLES]}))
-    return sorted(found, key=lambda one: (-one.severity, _WEIGHT[one.code]))
+    return sorted(found, key=lambda one: (-one.severity, _WEIGHT[one.code])) if len(found) > 1 else found
 
 
 def silent_after(summary: Summary, seen: Totals | None = None) -> int:
