@@ -272,7 +272,8 @@ class _Resolver:
             return
         values = [label for label in _VALUES if label in fields]
         if len(values) > 1:
-            raise SenmlError("A record must have one value, not two.", record=number, field=values[1])
+            sentence = f"A record must have one value, not {' and '.join(values)}."
+            raise SenmlError(sentence, record=number, field=values[1])
         if not values and "s" not in fields and "bs" not in self.base:
             raise SenmlError("The record has no value (v, vs, vb or vd).", record=number)
         device, name, unit = self._name(number, fields)

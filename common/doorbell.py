@@ -11,13 +11,16 @@ from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
+# The priority of what may wait for everything else (Redis has four: 0, 3, 6, 9).
+LAST = 9
 
-def ring(task: Task[Any, Any], *args: Any, countdown: float = 0) -> None:
+
+def ring(task: Task[Any, Any], *args: Any, countdown: float = 0, priority: int = 0) -> None:
     """Publish the task when the surrounding transaction has committed; a broker that is away is no error."""
 
     def publish() -> None:
         try:
-            task.apply_async(args=args, countdown=countdown, retry=False)
+            task.apply_async(args=args, countdown=countdown, priority=priority, retry=False)
         except OperationalError as error:
             logger.warning("%s not rung, left to the sweeper: %s", task.name, error)
 

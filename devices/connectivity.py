@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_stubs_ext import StrOrPromise
@@ -92,7 +93,8 @@ class NetworkForm(forms.Form):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The connectivity card: lines of (label, value, kind); kind tells the template how to draw the value."""
+    """The connectivity card: lines of (label, value, kind); kind tells the template how to draw the value. A line may
+    have an ``action`` (its label) with an ``action_url``, for people who may change the device."""
 
     title: StrOrPromise
     lines: list[Mapping[str, Any]] = field(default_factory=list)
@@ -107,8 +109,13 @@ class Connectivity(ABC):
     identifier_label: str
     # The template of the wizard's network step; it gets ``form``, ``device`` and what ``form`` offers.
     step_template: str
-    # How long an instruction may be Executing where the device type does not say.
-    downlink_timeout: timedelta
+    # What ``send`` reads through the device: fields to select with many devices at once.
+    needed_to_send: tuple[str, ...] = ()
+
+    @property
+    def downlink_timeout(self) -> timedelta:
+        """How long an instruction may be Executing where the device type does not say."""
+        return timedelta(seconds=settings.DOWNLINK_TIMEOUT_SECONDS[self.slug])
 
     @abstractmethod
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> NetworkForm:
@@ -140,6 +147,11 @@ class Connectivity(ABC):
     def send(self, device: Device, instruction: Instruction) -> bool:
         """Hand the instruction over; True where the network has it now, False where the device fetches it
         itself later. Repeating it with the same correlation id must not send it twice."""
+
+    def has(self, device: Device, correlation_id: UUID) -> bool:
+        """Whether the network has had the instruction: asked before it is sent once more. False where it cannot be
+        asked. Raises as ``send``."""
+        return False
 
     def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
         """By device, the bytes that fit in a message to it now; None or absent where that is not limited."""
@@ -215,6 +227,10 @@ def largest_payloads(devices: Iterable[Device]) -> dict[int, int | None]:
 
 def _kind(device: Device) -> str:
     return device.type.connectivity
+
+
+def needed_to_send() -> list[str]:
+    return [field for each in _registered.values() for field in each.needed_to_send]
 
 
 def all_registered() -> list[Connectivity]:

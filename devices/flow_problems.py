@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from codec import decoders
 from flows.models import Flow
-from flows.problems import Troubled, TroubledDevice
+from flows.problems import Troubled, TroubledDevice, of_destinations
 
 from . import codecs
 from .models import CodecProblem, ConnectivityKind, Device, FlowLink
@@ -29,7 +29,7 @@ def of(flow: Flow, device: Device) -> list[str]:
         problems.append(_("The decoding of this Flow does not fit the device type."))
     if is_lora and flow.decoder in {"", decoders.CODEC} and (problem := codecs.problem_of(device)):
         problems.append(codecs.sentence(problem))
-    return problems
+    return problems + of_destinations(flow)
 
 
 # More devices in trouble than this are not counted, and not more than these are named.

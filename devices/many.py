@@ -17,7 +17,7 @@ from accounts import audit
 from accounts.models import Project, User
 from flows.models import Flow
 
-from . import connectivity, values
+from . import activity, connectivity, values
 from .models import CodecProblem, Device, DeviceState, FlowLink, Processing
 from .services import with_flows
 
@@ -52,6 +52,8 @@ def _switch(ids: Sequence[int], actor: User | None, *, on: bool) -> None:
         actor=actor,
         action="device.activated" if on else "device.deactivated",
     )
+    if on:
+        activity.tell(ids)
 
 
 def link(ids: Sequence[int], flow: Flow, actor: User | None) -> None:
@@ -59,6 +61,7 @@ def link(ids: Sequence[int], flow: Flow, actor: User | None) -> None:
     FlowLink.objects.bulk_create([FlowLink(device_id=pk, flow=flow) for pk in ids])
     Device.objects.filter(pk__in=ids).update(flow_count=F("flow_count") + 1, processing_status=with_flows())
     _record(ids, actor, "device.linked", after={"flow": flow.name, "flow_id": flow.pk})
+    activity.tell(ids)
 
 
 def unlink(ids: Sequence[int], flow: Flow, actor: User | None) -> None:

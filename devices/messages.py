@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
+
+from codec import senml
+from codec.measurements import Measurement
 
 from .models import Device, SenmlMessage
 
@@ -19,29 +25,122 @@ SINCE = timedelta(days=31)
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as it came, for reading: JSON indented, anything else as text or hexadecimal. ``key`` names it in
-    the page; ``size`` in bytes."""
+    the page; ``size`` in bytes; ``values``: what it says, "" where it cannot be read."""
 
     key: str
     at: datetime
     records: int
     size: int
     body: str
+    values: list[Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A measurement of a message. ``at``: the moment that the message gives it."""
+
+    name: str
+    value: str
+    unit: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """Some messages, the newest first; ``older``: the key to go on with, "" where there are no more."""
+
+    messages: list[Message]
+    older: str
+
+
+def page_of(device: Device, before: str = "") -> MessagePage:
+    """The newest messages, or those before the message of that key; a key that is none counts as not there."""
+    rows = SenmlMessage.objects.filter(device_id=device.pk, received_at__gte=timezone.now() - SINCE)
+    at, seq = _place(before)
+    if at is not None:
+        # The first condition is what the index is read by.
+        rows = rows.filter(received_at__lte=at).filter(Q(received_at__lt=at) | Q(seq__lt=seq))
+    found: list[Any] = list(
+        rows.order_by("-received_at", "-seq").values("received_at", "seq", "records", "body")[: SHOWN + 1]
+    )
+    messages = [_message(row) for row in found[:SHOWN]]
+    return MessagePage(messages, messages[-1].key if len(found) > SHOWN else "")
 
 
 def last(device: Device) -> list[Message]:
     """The newest first."""
-    rows = SenmlMessage.objects.filter(device_id=device.pk, received_at__gte=timezone.now() - SINCE)
-    rows = rows.order_by("-received_at", "-seq")[:SHOWN]
-    return [
-        Message(
-            key=f"{row['received_at']:%Y%m%d%H%M%S%f}-{row['seq']}",
-            at=row["received_at"],
-            records=row["records"],
-            size=len(row["body"]),
-            body=readable(bytes(row["body"])),
-        )
-        for row in rows.values("received_at", "seq", "records", "body")
-    ]
+    return page_of(device).messages
+
+
+def _message(row: dict[str, Any]) -> Message:
+    body = bytes(row["body"])
+    return Message(
+        key=f"{row['received_at']:%Y%m%d%H%M%S%f}-{row['seq']}",
+        at=row["received_at"],
+        records=row["records"],
+        size=len(body),
+        body=readable(body),
+        values=_values(body, row["received_at"]),
+    )
+
+
+def _values(body: bytes, received_at: datetime) -> list[Value]:
+    parse = senml.parse_json if body.lstrip()[:1] in {b"[", b"{"} else senml.parse_cbor
+    try:
+        pack = parse(body, received_at=received_at.timestamp())
+    except senml.SenmlError:
+        return []
+    return [_value(measurement) for measurement in pack.measurements]
+
+
+def _value(measurement: Measurement) -> Value:
+    value = measurement.value
+    text = json.dumps(value) if isinstance(value, bool) else value.hex().upper() if isinstance(value, bytes) else value
+    try:
+        at = datetime.fromtimestamp(measurement.time, UTC)
+    except (OverflowError, OSError, ValueError):
+        at = datetime.fromtimestamp(0, UTC)
+    return Value(measurement.name, f"{text}", measurement.unit or "", at)
+
+
+def _place(key: str) -> tuple[datetime | None, int]:
+    moment, _dash, seq = key.partition("-")
+    try:
+        return datetime.strptime(moment, "%Y%m%d%H%M%S%f").replace(tzinfo=UTC), int(seq[:12])
+    except ValueError:
+        return None, 0
+
+
+# --- what was refused at the door ---
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that named the device and was refused. ``body``: "" unless the device proved that it sent it."""
+
+    at: datetime
+    code: str
+    reason: str
+    size: int
+    proved: bool
+    body: str
+
+
+def _none_refused(device_id: int) -> list[Refused]:
+    return []
+
+
+_refused: Callable[[int], list[Refused]] = _none_refused
+
+
+def register_refused(reader: Callable[[int], list[Refused]]) -> None:
+    """The ways in say what they refused, newest first; they stand above the devices."""
+    global _refused
+    _refused = reader
+
+
+def refused(device: Device) -> list[Refused]:
+    return _refused(device.pk)
 
 
 # The middle one of the times between the newest messages of the last day: by the primary key, and so many at most.

@@ -19,7 +19,7 @@ from accounts import audit
 from accounts.models import User
 from common import doorbell, states
 
-from . import connectivity, deletion, live
+from . import activity, connectivity, deletion, live
 from .errors import DeviceError, NetworkRefused, NetworkUnavailable
 from .models import CONNECTION_ALLOWED, Connection, Device, NetworkTask
 
@@ -187,7 +187,9 @@ def _finish(task: NetworkTask, *, refused: str) -> None:
             before={"connection": before},
             after={"connection": after.value} | ({"reason": refused} if refused else {}),
         )
-        live.changed(device.pk, "status")
+        if after == Connection.ACTIVE:
+            activity.tell([device.pk])
+        live.changed(device.pk, "status", "downlinks")
 
 
 def due(now: datetime, limit: int = 500) -> list[int]:

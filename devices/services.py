@@ -13,7 +13,7 @@ from accounts.models import Project, User
 from common import states
 from flows.models import Flow
 
-from . import live
+from . import activity, live
 from .capabilities import Capability, require
 from .errors import DeviceError, IdentifierInUse, in_use
 from .models import (
@@ -143,6 +143,7 @@ def activate(*, device: Device, actor: User | None) -> None:
     else:
         raise states.StateConflict("not deactivated")
     _record_processing(device, actor, "device.activated", to)
+    activity.tell([device.pk])
 
 
 def _record_processing(device: Device, actor: User | None, action: str, to: Processing) -> None:
@@ -176,6 +177,7 @@ def link_flow(*, device: Device, flow: Flow, actor: User | None) -> bool:
         device_id=device.pk,
         after={"flow": flow.name, "flow_id": flow.pk},
     )
+    activity.tell([device.pk])
     live.changed(device.pk, "status", "twin", "downlinks")
     return True
 

@@ -16,11 +16,11 @@ from django.utils.translation import gettext_lazy
 from accounts.models import Project
 from codec import decoders
 
-from . import types
+from . import connectivity, types
 from .controls import By
 from .forms import ProjectField
 from .models import Codec, ConnectivityKind, DeviceType, Encoder, KeySource
-from .type_rows import MOST, ROWS, AskedForm, RowForm, names_once, numbers_in
+from .type_rows import MOST, ROWS, AskedForm, RowForm, SpanField, names_once, numbers_in, span
 
 CODECS_TO_CHOOSE: Final = 500
 # The raw decoders read everything: what stands after them is never tried.
@@ -67,6 +67,7 @@ class TypeForm(forms.Form):
         help_text=gettext_lazy("What no codec reads is tried with these, in this order; the raw ones read everything."),
     )
     raw = forms.BooleanField(label=gettext_lazy("Raw instructions can be sent"), required=False, initial=True)
+    timeout = SpanField(label=gettext_lazy("Time for an instruction"))
 
     lora_only: ClassVar[tuple[str, ...]] = ("key_source", "codec", "decoders")
 
@@ -90,6 +91,11 @@ class TypeForm(forms.Form):
             for name in self.lora_only:
                 del self.fields[name]
         self.rows: dict[str, list[RowForm]] = {kind: [] for kind in ROWS}
+        self.fields["timeout"].help_text = _(
+            "One that is not delivered so long after it began has failed, and the next one goes. Longer than the time "
+            "between two messages of the device; such as 90 min or 2 d. Empty: %s. It holds for those that begin from "
+            "now on."
+        ) % span(connectivity.by_slug(of).downlink_timeout)
 
     # --- how it comes to be ---
 
@@ -100,6 +106,9 @@ class TypeForm(forms.Form):
         of = ConnectivityKind(device_type.connectivity)
         initial = {name: getattr(device_type, name) for name in ("name", "description", "key_source", "decoders")}
         initial |= {"codec": str(device_type.codec_id or ""), "raw": types.RAW[of] in device_type.encoders}
+        initial |= {
+            "timeout": span(device_type.downlink_timeout_seconds) if device_type.downlink_timeout_seconds else ""
+        }
         form = cls(project=device_type.project, of=of, initial=initial)
         for kind, row in ROWS.items():
             described = [one for one in getattr(device_type, kind) if isinstance(one, Mapping)]
@@ -153,6 +162,12 @@ class TypeForm(forms.Form):
 
     # --- checking ---
 
+    def clean_timeout(self) -> int | None:
+        seconds: int | None = self.cleaned_data["timeout"]
+        if seconds is not None and not types.TIMEOUT[0] <= seconds <= types.TIMEOUT[1]:
+            raise forms.ValidationError(_("Between 1 minute and 30 days."))
+        return seconds
+
     def is_valid(self) -> bool:
         """All of it: every error is found at once."""
         rows_valid = [row.is_valid() for rows in self.rows.values() for row in rows]
@@ -184,6 +199,7 @@ class TypeForm(forms.Form):
             "name": data["name"].strip(),
             "description": data["description"].strip(),
             "encoders": encoders,
+            "downlink_timeout_seconds": data["timeout"],
             "key_source": data["key_source"] if lora else KeySource.CUSTOMER.value,
             "codec_id": int(data["codec"]) if lora and data["codec"] else None,
             "decoders": data["decoders"] if lora else [types.SENML],

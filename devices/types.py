@@ -28,6 +28,9 @@ from .models import Category, ConnectivityKind, Device, DeviceType, Encoder
 
 MOST_MEASUREMENTS: Final = 100
 LONGEST_UNIT: Final = 20
+# The time that an instruction may take, in seconds: less says nothing of a device that sleeps, and after more nobody
+# waits for it any more.
+TIMEOUT: Final = (60, 30 * 86400)
 # Counted so far on the page of a type; beyond it the list of devices says more.
 COUNTED: Final = 5000
 SENML: Final = "senml"
@@ -49,6 +52,7 @@ WAYS: Final = {
 # What a person changes; connectivity and Project are for good, because devices are registered with them.
 CHANGED: Final = (
     "name", "description", "key_source", "codec_id", "decoders", "encoders", "measurements", "commands", "controls",
+    "downlink_timeout_seconds",
 )  # fmt: skip
 
 
@@ -105,6 +109,9 @@ def check(device_type: DeviceType) -> None:
         raise TypeRefused(_("A codec reads the payloads of LoRa devices; SenML needs none."), "codec")
     if codec is not None and codec.project_id != device_type.project_id:
         raise TypeRefused(_("The codec belongs to another Project."), "codec")
+    timeout = device_type.downlink_timeout_seconds
+    if timeout is not None and not TIMEOUT[0] <= timeout <= TIMEOUT[1]:
+        raise TypeRefused(_("Between 1 minute and 30 days."), "downlink_timeout_seconds")
     check_measurements(device_type.measurements)
     for field, read in (("commands", controls.commands_of), ("controls", controls.controls_of)):
         described = getattr(device_type, field)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from codec import senml
 from common import hexadecimal
 from devices import connectivity
 from devices.models import ConnectivityKind, Device, Encoder
+from lora import frames
+from lora.models import Direction, Frame
 
 from .errors import InstructionRefused, NotNow
 
@@ -22,12 +27,39 @@ LARGEST_LORA: Final = 242
 URN_KINDS: Final = {ConnectivityKind.M2M: "IMEI", ConnectivityKind.INTERNET: "DVNUUID"}
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """``size``: the bytes that fit in a message to a LoRa device now, at the data rate of its last uplink, whose
+    spreading factor and moment are given; None where nothing was heard and the slowest is assumed."""
+
+    size: int
+    factor: int | None = None
+    heard_at: datetime | None = None
+    largest: int = LARGEST_LORA
+
+
+def room_of(device: Device) -> Room | None:
+    """None where the size is not limited."""
+    size = connectivity.largest_payloads([device]).get(device.pk)
+    if size is None:
+        return None
+    uplinks = Frame.objects.filter(
+        device_id=device.pk,
+        received_at__gte=frames.oldest_kept(timezone.now()),
+        direction=Direction.UPLINK,
+        spreading_factor__isnull=False,
+    )
+    last = uplinks.order_by("-received_at", "-seq").values_list("spreading_factor", "received_at").first()
+    return Room(size, *last) if last else Room(size)
+
+
 def from_hexadecimal(text: str) -> bytes:
     """Bytes from hexadecimal in any spacing. Raises InstructionRefused."""
     try:
         return hexadecimal.read(text)
     except hexadecimal.NotHexadecimal as error:
-        raise InstructionRefused(str(error), "payload") from error
+        told = _("Character %(place)d: %(error)s") % {"place": error.place + 1, "error": error}
+        raise InstructionRefused(told, "payload") from error
 
 
 def base_name(device: Device) -> str:
@@ -65,9 +97,14 @@ def check_lora(fport: int | None, payload: bytes, room: int) -> None:
         raise InstructionRefused(_("The FPort is a number from 1 to 223."), "fport")
     if not payload:
         raise InstructionRefused(_("There is nothing to send."), "payload")
+    if len(payload) > LARGEST_LORA:
+        raise InstructionRefused(
+            _("The payload has %(size)d bytes; at most %(largest)d fit in a LoRa message.")
+            % {"size": len(payload), "largest": LARGEST_LORA},
+            "payload",
+        )
     if len(payload) > room:
-        refusal = NotNow if len(payload) <= LARGEST_LORA else InstructionRefused
-        raise refusal(
+        raise NotNow(
             _("The payload has %(size)d bytes; at the device's present data rate at most %(room)d fit.")
             % {"size": len(payload), "room": room},
             "payload",

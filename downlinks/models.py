@@ -41,10 +41,22 @@ class Event(models.TextChoices):
     TIMED_OUT = "timed out", _("Its time is over")
     EXPIRED = "expired", _("It is not valid any more")
 
+    @property
+    def sources(self) -> tuple[State, ...]:
+        """The states in which it can happen."""
+        return tuple(MOVES[self])
+
+    @property
+    def target(self) -> State:
+        """The state after it, the same from each of its sources."""
+        (state,) = set(MOVES[self].values())
+        return state
+
 
 P, E = State.PENDING, State.EXECUTING
 
-# The whole state machine: event → state before → state after. What is not here changes no state.
+# The whole state machine: event → state before → state after. What is not here changes no state. Every statement that
+# writes a state takes it from here.
 MOVES: Final[Mapping[Event, Mapping[State, State]]] = {
     Event.CANCEL: {P: State.CANCELLED},
     Event.CLAIM: {P: E, E: E},
@@ -57,7 +69,7 @@ MOVES: Final[Mapping[Event, Mapping[State, State]]] = {
     Event.REFUSED: {E: State.FAILED},
     Event.GIVEN_UP: {E: State.FAILED},
     Event.TIMED_OUT: {E: State.FAILED},
-    Event.EXPIRED: {P: State.FAILED},
+    Event.EXPIRED: {P: State.FAILED, E: State.FAILED},
 }
 
 
@@ -95,13 +107,14 @@ class Downlink(models.Model):
     Executing: the sending worker's lease or the wait before the next try, then the deadline.
     ``accepted_at``: the network has it, or the device fetched it. ``sent_at`` (on air, or handed over) and
     ``acknowledged_at`` are different facts. ``payload``: bytes (LoRa) or a SenML pack in JSON; ``label``: what it
-    says, where it was made of a command or desired value. ``valid_until``: it is not begun at or after this moment.
+    says, where it was made of a command or desired value. ``valid_until``: it is not sent at or after this moment.
     ``again``: the number of the instruction that this one repeats. ``gateway``, ``window`` (RX1, RX2) and ``fcnt_down``
     are of the frame that carried it, as far as the network tells.
     """
 
     pk = models.CompositePrimaryKey("device_id", "number")
-    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="downlinks")
+    # The key begins with it and is its index.
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="downlinks", db_index=False)
     number = models.IntegerField(_("number"))
     correlation_id = models.UUIDField(_("correlation id"), default=uuid.uuid4)
     state = models.CharField(_("status"), max_length=9, choices=State.choices, default=State.PENDING)
@@ -164,6 +177,12 @@ class Downlink(models.Model):
         indexes = [
             models.Index(fields=["device", "number"], condition=models.Q(state=State.PENDING), name="downlink_pending"),
             models.Index(fields=["due_at"], condition=models.Q(head=True), name="downlink_due"),
+            # Not of the heads alone: one that waits behind others is told of at once, too.
+            models.Index(
+                fields=["valid_until"],
+                condition=models.Q(state=State.PENDING, valid_until__isnull=False),
+                name="downlink_expiring",
+            ),
         ]
 
     def __str__(self) -> str:

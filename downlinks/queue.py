@@ -7,20 +7,22 @@ Claiming needs no lock: it changes the head only, in one conditional statement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 
 from common import doorbell
 from devices import live
 
-from .models import MOVES, Downlink, Event, Source, State
+from .models import Downlink, Event, Source, State
 
 # A head whose ring was not heard after this long is rung again by the sweeper.
 GRACE: Final = timedelta(seconds=3)
+RUNG_TOGETHER: Final = 100
+ANY: Final = Q()
 # Told that an instruction which carries a desired value has moved to an end, or what is new of it on air (handed over,
 # sent, acknowledged): device id and number, in the same transaction, after the rows of this app were written.
 on_desired: list[Callable[[int, int], None]] = []
@@ -40,7 +42,7 @@ def lock(*device_ids: int) -> None:
 ENDS = """
 SELECT id,
     coalesce((SELECT number FROM downlinks_downlink WHERE device_id = id ORDER BY number DESC LIMIT 1), 0),
-    EXISTS (SELECT FROM downlinks_downlink WHERE device_id = id AND head)
+    (SELECT head FROM downlinks_downlink WHERE device_id = id AND head LIMIT 1) IS NOT NULL
 FROM unnest(%s::bigint[]) AS id
 """
 
@@ -52,10 +54,21 @@ def ends(device_ids: Iterable[int]) -> dict[int, tuple[int, bool]]:
         return {device_id: (number, has_head) for device_id, number, has_head in cursor.fetchall()}
 
 
-def ring(device_id: int) -> None:
+def ring(*device_ids: int) -> None:
+    """One is rung for at once; many with one ring for a hundred, behind whatever else the workers have to do."""
     from . import tasks
 
-    doorbell.ring(tasks.run_downlink, device_id)
+    if len(device_ids) == 1:
+        doorbell.ring(tasks.run_downlink, *device_ids)
+        return
+    for first in range(0, len(device_ids), RUNG_TOGETHER):
+        doorbell.ring(tasks.run_downlinks, list(device_ids[first : first + RUNG_TOGETHER]), priority=doorbell.LAST)
+
+
+def release(device_ids: Sequence[int]) -> None:
+    """Ring for the heads of devices that are active now and have one that nobody has taken yet."""
+    heads = Downlink.objects.filter(device_id__in=device_ids, head=True, accepted_at=None)
+    ring(*heads.values_list("device_id", flat=True))
 
 
 def promote(device_id: int, now: datetime) -> None:
@@ -79,20 +92,46 @@ def forget(device_id: int) -> None:
     Downlink.objects.filter(device_id=device_id).delete()
 
 
-def finish(device_id: int, number: int, event: Event, now: datetime, *, source: str, **facts: Any) -> bool:
+def finish(
+    device_id: int, number: int, event: Event, now: datetime, *, source: str, only: Q = ANY, **facts: Any
+) -> bool:
     """Move to the final state that the event leads to, write the facts, let the next one go first, and tell of it, in
-    one transaction. False where the instruction was not in a state that the event starts from."""
-    (before, after), *_others = MOVES[event].items()
+    one transaction. False where the instruction was not in a state that the event starts from, or not as ``only`` says.
+    """
     with transaction.atomic():
         lock(device_id)
-        moved = Downlink.objects.filter(device_id=device_id, number=number, state=before)
-        if not moved.update(state=after, head=False, due_at=None, finished_at=now, **facts):
+        rows = Downlink.objects.filter(only, device_id=device_id, number=number)
+        if not _end(rows, event, now, facts):
             return False
-        if not Downlink.objects.filter(device_id=device_id, head=True).exists():
-            promote(device_id, now)
-        tell(device_id, number, source)
-        live.changed(device_id, "downlinks")
+        _follow(device_id, {number: source}, now)
     return True
+
+
+def finish_pending(device_id: int, event: Event, now: datetime, **facts: Any) -> list[int]:
+    """:func:`finish` for all that are pending; their numbers, in order."""
+    with transaction.atomic():
+        lock(device_id)
+        rows = Downlink.objects.filter(device_id=device_id, state=State.PENDING)
+        # Held against whoever claims the first of them: those that are told of are those that end.
+        ended = dict(rows.select_for_update().order_by("number").values_list("number", "source"))
+        if ended:
+            _end(rows, event, now, facts)
+            _follow(device_id, ended, now)
+    return list(ended)
+
+
+def _end(rows: QuerySet[Downlink], event: Event, now: datetime, facts: Mapping[str, Any]) -> int:
+    rows = rows.filter(state__in=event.sources)
+    return rows.update(state=event.target, head=False, due_at=None, finished_at=now, **facts)
+
+
+def _follow(device_id: int, ended: Mapping[int, str], now: datetime) -> None:
+    """What follows on an end. ``ended``: by number, the source of the instruction."""
+    if not Downlink.objects.filter(device_id=device_id, head=True).exists():
+        promote(device_id, now)
+    for number, source in ended.items():
+        tell(device_id, number, source)
+    live.changed(device_id, "downlinks")
 
 
 def note(device_id: int, number: int, fact: str, *, source: str = "", **facts: Any) -> bool:

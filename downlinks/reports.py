@@ -28,20 +28,26 @@ def on_sent(
     delivered: bool = True,
     cause: str = "",
     reason: str = "",
+    gateway: str = "",
+    window: str = "",
+    fcnt: int | None = None,
     now: datetime | None = None,
 ) -> bool:
     """A gateway put it on air, or could not (``cause``: the network's code, ``reason``: its words).
 
     Unconfirmed and on air is Delivered; not on air is Failed, for networks do not try again. True where
-    something changed. ``correlation_id`` "" is a frame of the network's own.
+    something changed. ``correlation_id`` "" is a frame of the network's own. ``gateway``, ``window`` and ``fcnt`` of
+    the frame are kept as far as the network tells them.
     """
     with transaction.atomic():
         row = _named(device_id, correlation_id)
         if row is None:
             return False
+        frame = {"gateway": gateway[:32], "window": window[:8], "fcnt_down": fcnt}
+        frame = {name: value for name, value in frame.items() if value not in {"", None}}
         if not delivered:
-            return _failed(row, Event.NOT_SENT, cause, reason or _("No gateway could send it."), now)
-        facts = {"sent_at": at, "accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
+            return _failed(row, Event.NOT_SENT, cause, reason or _("No gateway could send it."), now, **frame)
+        facts = frame | {"sent_at": at, "accepted_at": Coalesce("accepted_at", at), "cause": "", "reason": ""}
         ended = now or timezone.now()
         if not row.confirmed and queue.finish(device_id, row.number, Event.SENT, ended, source=row.source, **facts):
             return True
@@ -95,8 +101,8 @@ def _named(device_id: int, correlation_id: str) -> Downlink | None:
     return Downlink.objects.filter(device_id=device_id, correlation_id=wanted).first()
 
 
-def _failed(row: Downlink, event: Event, cause: str, reason: str, now: datetime | None) -> bool:
-    facts = {"cause": cause[:40], "reason": reason[:300]}
+def _failed(row: Downlink, event: Event, cause: str, reason: str, now: datetime | None, **frame: Any) -> bool:
+    facts = frame | {"cause": cause[:40], "reason": reason[:300]}
     return queue.finish(row.device_id, row.number, event, now or timezone.now(), source=row.source, **facts)
 
 

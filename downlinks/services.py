@@ -1,12 +1,12 @@
-"""Asking for an instruction and cancelling it (S2, S3). Carrying it out: execution, reports, handover."""
+"""Asking for instructions, once or again, and cancelling them (S2, S3). Carrying out: execution, reports, handover."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -22,7 +22,10 @@ from devices.models import Device, Encoder, Processing
 
 from . import encoding, queue
 from .errors import InstructionRefused, NotNow
-from .models import Downlink, Event, Source, State
+from .models import FINAL, Downlink, Event, Source, State
+
+# An instruction that nobody could send for so long says nothing any more.
+LONGEST_VALID: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ def request(
     actor: User | None,
     source: str = Source.PAGE,
     token: uuid.UUID | None = None,
+    valid_until: datetime | None = None,
+    again: int | None = None,
     now: datetime | None = None,
 ) -> Downlink:
     """Put an instruction at the end of the device's queue: :func:`request_many` for one.
@@ -60,6 +65,8 @@ def request(
         actor=actor,
         source=source,
         token=token,
+        valid_until=valid_until,
+        again=again,
         now=now,
     )
     for error in requested.refused.values():
@@ -79,6 +86,8 @@ def request_many(
     actor: User | None,
     source: str = Source.PAGE,
     token: uuid.UUID | None = None,
+    valid_until: datetime | None = None,
+    again: int | None = None,
     now: datetime | None = None,
 ) -> Requested:
     """Put an instruction at the end of the queue of each device (with its type), in as many statements for many as
@@ -88,6 +97,8 @@ def request_many(
     ``label``: what it says in words, of a command or desired value.
     ``token`` names the request: the same token with the same content again gives the instructions that it made
     first, however often and at once it comes.
+    ``valid_until``: an aware moment; an instruction that has not begun by then is never sent and fails.
+    ``again``: the number of the instruction that this one repeats.
     """
     requested = Requested()
     statuses = _processing_statuses(devices)
@@ -95,6 +106,7 @@ def request_many(
     payloads: dict[int, bytes] = {}
     for device in devices:
         try:
+            _require_valid(valid_until, now or timezone.now())
             require(device, Capability.COMMANDS if encoder == Encoder.COMMANDS else Capability.RAW)
             if encoder not in device.type.encoders:
                 raise InstructionRefused(_("This kind of device does not take such instructions."))
@@ -109,14 +121,13 @@ def request_many(
     if not payloads:
         return requested
     queue.lock(*payloads)
-    names = {
-        pk: _correlation_id(pk, token, f"{encoder} {fport} {confirmed} {content.hex()}")
-        for pk, content in payloads.items()
-    }
+    # Under the lock: of two at once, the later moment has the later number.
+    now = now or timezone.now()
+    told = f"{encoder} {fport} {confirmed}" + "".join(f" {each}" for each in (valid_until, again) if each is not None)
+    names = {pk: _correlation_id(pk, token, f"{told} {content.hex()}") for pk, content in payloads.items()}
     held = Downlink.objects.filter(correlation_id__in=names.values(), device_id__in=names)
     requested.made.update({made.device_id: made for made in held})
     ends = queue.ends(pk for pk in names if pk not in requested.made)
-    now = now or timezone.now()
     new = [
         Downlink(
             device=device,
@@ -132,6 +143,8 @@ def request_many(
             source=source,
             requested_by=actor,
             requested_at=now,
+            valid_until=valid_until,
+            again=again,
         )
         for device in devices
         if device.pk in ends
@@ -151,11 +164,33 @@ def _put(new: Sequence[Downlink], actor: User | None) -> None:
         actor=actor,
         action="downlink.requested",
     )
-    for downlink in new:
-        if downlink.head:
-            queue.ring(downlink.device_id)
+    queue.ring(*(downlink.device_id for downlink in new if downlink.head))
     ids = [downlink.device_id for downlink in new]
     transaction.on_commit(lambda: live.publish((device_id, ("downlinks",)) for device_id in ids))
+
+
+def send_again(
+    *, device: Device, number: int, actor: User | None, token: uuid.UUID | None = None, now: datetime | None = None
+) -> Downlink:
+    """Ask once more for what a finished instruction said: a new one, at the end of the queue, without its time limit.
+
+    Raises StateConflict where there is none of that number or it is not finished, and what :func:`request` raises.
+    """
+    held = Downlink.objects.filter(device=device, number=number, state__in=FINAL).first()
+    if held is None:
+        raise StateConflict("not finished")
+    return request(
+        device=device,
+        encoder=held.encoder,
+        fport=held.fport,
+        payload=bytes(held.payload),
+        confirmed=held.confirmed,
+        label=held.label,
+        actor=actor,
+        token=token,
+        again=number,
+        now=now,
+    )
 
 
 @transaction.atomic
@@ -166,7 +201,8 @@ def cancel(*, device: Device, number: int, actor: User | None, now: datetime | N
     """
     held = Downlink.objects.filter(device=device, number=number) if told else Downlink.objects.none()
     source = held.values_list("source", flat=True).first() or ""
-    if not queue.finish(device.pk, number, Event.CANCEL, now or timezone.now(), source=source):
+    moment = now or timezone.now()
+    if not queue.finish(device.pk, number, Event.CANCEL, moment, source=source, cancelled_by=actor):
         raise StateConflict("not pending")
     _record(
         device,
@@ -175,6 +211,30 @@ def cancel(*, device: Device, number: int, actor: User | None, now: datetime | N
         before={"number": number, "state": State.PENDING.value},
         after={"state": State.CANCELLED.value},
     )
+
+
+@transaction.atomic
+def cancel_all(*, device: Device, actor: User | None, now: datetime | None = None) -> int:
+    """Take all pending instructions out of the queue; how many they were. One that executes stays."""
+    numbers = queue.finish_pending(device.pk, Event.CANCEL, now or timezone.now(), cancelled_by=actor)
+    if numbers:
+        _record(
+            device,
+            actor,
+            "downlink.cancelled",
+            before={"numbers": numbers, "state": State.PENDING.value},
+            after={"state": State.CANCELLED.value},
+        )
+    return len(numbers)
+
+
+def _require_valid(valid_until: datetime | None, now: datetime) -> None:
+    if valid_until is None:
+        return
+    if valid_until <= now:
+        raise InstructionRefused(_("Choose a moment that is still to come."), "valid_until")
+    if valid_until > now + LONGEST_VALID:
+        raise InstructionRefused(_("Choose a moment within a year."), "valid_until")
 
 
 def _processing_statuses(devices: Iterable[Device]) -> dict[int, str]:
@@ -202,6 +262,8 @@ def _summary(downlink: Downlink) -> dict[str, Any]:
     content = downlink.payload.hex().upper() if lora else bytes(downlink.payload).decode()
     facts = {"number": downlink.number, "encoder": str(downlink.encoder), "payload": content[:1000]}
     facts |= {"label": downlink.label} if downlink.label else {}
+    facts |= {"valid_until": downlink.valid_until.isoformat()} if downlink.valid_until else {}
+    facts |= {"again": downlink.again} if downlink.again else {}
     return facts | ({"fport": downlink.fport, "confirmed": downlink.confirmed} if lora else {})
 
 

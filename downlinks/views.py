@@ -1,28 +1,35 @@
-"""The Send instruction tab (S1, S2, S3): its forms, the status table, cancelling."""
+"""The Send instruction tab (S1, S2, S3): its forms, the status table, one instruction, cancelling, sending again."""
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.core.exceptions import ValidationError
+from django.forms import UUIDField
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django_htmx.http import trigger_client_event
 
 from accounts.access import PersonRequest
+from accounts.models import Role
 from common.htmx import page, wants_partial
 from common.states import StateConflict
 from devices.access import device_view
 from devices.capabilities import NotAllowedForType
-from devices.models import Connection, Device, Processing
+from devices.models import Device, Processing
 from devices.views import detail
 
 from . import reading, services
 from .errors import InstructionRefused
-from .forms import CommandsForm, InstructionForm, forms_for
+from .forms import InstructionForm, forms_for
 
 TEMPLATE = "downlinks/send.html"
+INSTRUCTION = "downlinks/instruction.html"
+QUESTION = "downlinks/question.html"
 
 
 @device_view("GET", "POST")
@@ -39,7 +46,7 @@ def send(request: PersonRequest, device: Device) -> HttpResponse:
         messages.warning(request, _("This device takes no such instruction."))
         return redirect("downlinks:send", device_id=device.pk)
     if "show" in request.POST:
-        return _shown(request, device, forms, form)
+        return _looked(request, device, forms, form)
     if not form.is_valid() or not _requested(request, device, form):
         return _tab(request, device, forms, status=422)
     text = _("The instruction is in the queue.")
@@ -58,29 +65,93 @@ def table(request: PersonRequest, device: Device) -> HttpResponse:
     return render(request, f"{TEMPLATE}#downlink-table", _listed(request, device))
 
 
-@device_view("POST")
+@device_view("GET")
+def instruction(request: PersonRequest, device: Device, number: int) -> HttpResponse:
+    """One instruction with all that is known of it, at an address that can be sent to others."""
+    row = _row(device, number)
+    context = _may(request, device) | {
+        "device": device,
+        "row": row,
+        "frames": reading.frames_of(device, row) if row.lora else [],
+        "address": request.build_absolute_uri(),
+    }
+    if wants_partial(request):
+        return render(request, f"{INSTRUCTION}#instruction", context)
+    return page(request, INSTRUCTION, detail.frame(device, request, active="send") | context)
+
+
+@device_view("GET", "POST", see=Role.OPERATOR)
 def cancel(request: PersonRequest, device: Device) -> HttpResponse:
-    """Cancel the pending instruction ``number``."""
+    """Cancel the pending instruction ``number``; GET asks first."""
+    if request.method != "POST":
+        row = _row(device, reading.parse_number(request.GET.get("number", "")))
+        return _question(request, device, "cancel", {"row": row, "before": request.GET.get("before", "")})
     number = reading.parse_number(request.POST.get("number", ""))
-    text, tone = _("The instruction is cancelled."), "ok"
     try:
         services.cancel(device=device, number=number or 0, actor=request.user)
     except StateConflict:
-        text, tone = _("Nothing was cancelled: only a pending instruction can be."), "warn"
+        return _changed(request, device, _("Nothing was cancelled: only a pending instruction can be."), "warn")
+    return _changed(request, device, _("The instruction is cancelled."))
+
+
+@device_view("GET", "POST", see=Role.OPERATOR)
+def cancel_all(request: PersonRequest, device: Device) -> HttpResponse:
+    """Cancel all that are pending; GET asks first and says how many."""
+    if request.method != "POST":
+        count = reading.count_pending(device)
+        return _question(request, device, "cancel-all", {"count": count, "counted": reading.COUNTED})
+    count = services.cancel_all(device=device, actor=request.user)
+    if not count:
+        return _changed(request, device, _("Nothing was cancelled: no instruction is pending."), "warn")
+    text = ngettext("%d instruction is cancelled.", "%d instructions are cancelled.", count) % count
+    return _changed(request, device, text)
+
+
+@device_view("GET", "POST", see=Role.OPERATOR)
+def again(request: PersonRequest, device: Device, number: int) -> HttpResponse:
+    """Ask once more for what a finished instruction said; GET asks first and shows the content."""
+    if request.method != "POST":
+        return _question(request, device, "again", {"row": _row(device, number), "token": uuid.uuid4()})
+    token = UUIDField(required=False)
+    try:
+        named = token.clean(request.POST.get("token", ""))
+        made = services.send_again(device=device, number=number, actor=request.user, token=named)
+    except (InstructionRefused, NotAllowedForType) as error:
+        return _changed(request, device, str(error), "warn")
+    except (StateConflict, ValidationError):
+        return _changed(request, device, _("Nothing was sent: only a finished instruction can be sent again."), "warn")
+    return _changed(request, device, _("It is in the queue again, as no. %d.") % made.number)
+
+
+def _row(device: Device, number: int | None) -> reading.Row:
+    row = reading.one(device, number) if number and number < 2**31 else None
+    if row is None:
+        raise Http404
+    return row
+
+
+def _question(request: PersonRequest, device: Device, asked: str, context: dict[str, Any]) -> HttpResponse:
+    """A question before something is done: as a dialog on the tab, and as a page without script."""
+    context = detail.question(device, active="send") | _may(request, device) | context | {"asked": asked}
+    return page(request, QUESTION, context, partial="send-question")
+
+
+def _changed(request: PersonRequest, device: Device, text: str, tone: str = "ok") -> HttpResponse:
     if wants_partial(request):
-        response = render(request, f"{TEMPLATE}#downlink-table", _listed(request, device))
+        response = render(request, f"{QUESTION}#send-changed", _listed(request, device))
         return trigger_client_event(response, "toast", {"text": text, "tone": tone})
     messages.add_message(request, messages.WARNING if tone == "warn" else messages.SUCCESS, text)
     return redirect("downlinks:send", device_id=device.pk)
 
 
-def _shown(request: PersonRequest, device: Device, forms: list[InstructionForm], form: InstructionForm) -> HttpResponse:
-    """The bytes of the chosen command, alone for htmx."""
-    shown = form.is_valid() and isinstance(form, CommandsForm)
+def _looked(
+    request: PersonRequest, device: Device, forms: list[InstructionForm], form: InstructionForm
+) -> HttpResponse:
+    """What would be sent, or what is wrong so far; alone for htmx."""
+    valid = form.is_valid()
     if wants_partial(request):
-        context = {"form": form, "shown": shown, "problems": form.errors.values()}
-        return render(request, f"{TEMPLATE}#command-bytes", context)
-    return _tab(request, device, forms, shown=shown, status=200 if form.is_valid() else 422)
+        return render(request, f"{TEMPLATE}#{form.part}", {"form": form, "looked": form.part})
+    return _tab(request, device, forms, looked=form.part, status=200 if valid else 422)
 
 
 def _requested(request: PersonRequest, device: Device, form: InstructionForm) -> bool:
@@ -102,20 +173,26 @@ def _offered(request: PersonRequest, device: Device) -> list[type[InstructionFor
 
 
 def _tab(
-    request: PersonRequest, device: Device, forms: list[InstructionForm], *, shown: object = False, status: int = 200
+    request: PersonRequest, device: Device, forms: list[InstructionForm], *, looked: str = "", status: int = 200
 ) -> HttpResponse:
     context = detail.frame(device, request, active="send") | _listed(request, device)
-    context |= {"forms": forms, "takes_instructions": bool(forms_for(device)), "shown": shown}
+    context |= {"forms": forms, "takes_instructions": bool(forms_for(device)), "looked": looked}
     return page(request, TEMPLATE, context, partial="send-tab", status=status)
 
 
 def _listed(request: PersonRequest, device: Device) -> dict[str, Any]:
     before = reading.parse_number(request.POST.get("before", "") or request.GET.get("before", ""))
-    return {
+    return _may(request, device) | {
         "device": device,
-        "can_change": request.can_change,
-        "found": reading.page_of(device.pk, before),
+        "found": reading.page_of(device, before),
         "in_no_flow": device.processing_status == Processing.NOT_LINKED,
         "deactivated": device.processing_status == Processing.DEACTIVATED,
-        "off_network": device.connection_status != Connection.ACTIVE,
+    }
+
+
+def _may(request: PersonRequest, device: Device) -> dict[str, Any]:
+    """What the person can do here. ``repeatable``: the forms whose instructions can be asked for once more."""
+    return {
+        "can_change": request.can_change,
+        "repeatable": [str(form.encoder) for form in _offered(request, device)],
     }

@@ -1,4 +1,4 @@
-"""The access mark of addresses that name a Flow: outside the person's Projects there is none (P1)."""
+"""The access marks of addresses that name a Flow or a destination: outside the person's Projects there is none (P1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.http import Http404
 from accounts.access import Decorator, InProject, in_projects
 from accounts.models import Role
 
-from .models import Flow
+from .models import Destination, Flow
 
 
 def _flow(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
@@ -23,3 +23,15 @@ def _flow(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
 def flow_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
     """A view of one Flow; it receives ``flow`` in place of ``flow_id``."""
     return in_projects(see, change=change, methods=methods or ("GET",), resolve=_flow, names="flow")
+
+
+def _destination(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
+    found = Destination.objects.select_related("project").defer("secrets").filter(pk=kwargs["destination_id"]).first()
+    if found is None:
+        raise Http404
+    return "destination", found
+
+
+def destination_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
+    """A view of one destination; it receives ``destination``, without its secrets, in place of ``destination_id``."""
+    return in_projects(see, change=change, methods=methods or ("GET",), resolve=_destination, names="destination")

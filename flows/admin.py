@@ -1,4 +1,4 @@
-"""Flows for support staff (P4): found and seen here, changed on their pages, where changes are recorded."""
+"""Flows and destinations for support staff (P4): found and seen here, changed on their pages, where it is recorded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from common.admin import LookedAt
 
-from .models import Flow
+from .models import Destination, Flow, FlowDestination
 
 
 @admin.register(Flow)
@@ -15,3 +15,19 @@ class FlowAdmin(LookedAt, admin.ModelAdmin[Flow]):
     list_filter = ("enabled", "decoder")
     search_fields = ("name", "project__name", "description")
     list_select_related = ("project",)
+
+
+@admin.register(Destination)
+class DestinationAdmin(LookedAt, admin.ModelAdmin[Destination]):
+    list_display = ("name", "project", "kind", "enabled", "failures", "succeeded_at", "failed_at", "error")
+    list_filter = ("kind", "enabled")
+    search_fields = ("name", "project__name", "uuid", "url", "host")
+    list_select_related = ("project",)
+    exclude = ("secrets",)
+
+
+@admin.register(FlowDestination)
+class FlowDestinationAdmin(LookedAt, admin.ModelAdmin[FlowDestination]):
+    list_display = ("flow", "destination")
+    search_fields = ("flow__name", "destination__name")
+    list_select_related = ("flow", "destination")

@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from codec import decoders
 
+from .deliveries import CIRCUIT
 from .forms import decoder_label
 from .models import Flow
 
@@ -63,7 +64,23 @@ def of(flow: Flow, *, devices: int) -> list[str]:
             )
             % {"count": unfit, "decoder": decoder_label(flow.decoder)}
         )
-    return problems
+    return problems + of_destinations(flow)
+
+
+def of_destinations(flow: Flow) -> list[str]:
+    """What keeps its data from arriving elsewhere."""
+    if not flow.destinations.exists():
+        return [_("It has no destination: its data stays in the portal. Link one on the page of the Flow.")]
+    failing = flow.destinations.filter(enabled=True, failures__gte=CIRCUIT).values_list("name", "error")
+    disabled = flow.destinations.filter(enabled=False).values_list("name", flat=True)
+    return [
+        *(
+            _("The destination %(name)s fails: %(error)s Its messages wait; look at it and correct what is wrong.")
+            % {"name": name, "error": error}
+            for name, error in failing
+        ),
+        *(_("The destination %s is disabled: enable it, or unlink it.") % name for name in disabled),
+    ]
 
 
 def _without_decoder(flow: Flow) -> int:

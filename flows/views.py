@@ -18,12 +18,15 @@ from common.htmx import page
 
 from . import problems, services
 from .access import flow_view
+from .deliveries import CIRCUIT
 from .forms import FlowForm, decoder_label
-from .models import Flow
+from .models import Destination, Flow
 
 PAGE_SIZE = 50
 # Sorting by name joins every device of the Flow; a larger Flow is shown in the order of adding.
 SORTED_BY_NAME = 2000
+# Destinations that are offered to choose from.
+MOST_LINKABLE = 200
 
 
 @in_projects()
@@ -96,5 +99,13 @@ def _context(request: PersonRequest, flow: Flow) -> dict[str, Any]:
         "elsewhere": total - found.paginator.count,
         "problems": problems.of(flow, devices=total),
         "troubled": problems.troubled(flow, projects),
+        "destinations": list(flow.destinations.defer("secrets").order_by("name", "pk")),
+        "linkable": _linkable(flow) if request.can_change else [],
+        "circuit": CIRCUIT,
         "can_change": request.can_change,
     }
+
+
+def _linkable(flow: Flow) -> list[Destination]:
+    rows = Destination.objects.filter(project=flow.project_id).exclude(flow_links__flow=flow).only("pk", "name")
+    return list(rows.order_by("name", "pk")[:MOST_LINKABLE])

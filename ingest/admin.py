@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from common.admin import LookedAt
 
-from .models import RejectedMessage
+from .models import RefusedMessage, RejectedMessage, SimulatedSender
 
 SHOWN_BYTES = 10_000
 
@@ -26,3 +26,22 @@ class RejectedMessageAdmin(LookedAt, admin.ModelAdmin[RejectedMessage]):
     def body_as_text(self, message: RejectedMessage) -> str:
         """The first 10,000 bytes; what is no text stands as escapes."""
         return bytes(message.body[:SHOWN_BYTES]).decode(errors="backslashreplace")
+
+
+@admin.register(RefusedMessage)
+class RefusedMessageAdmin(LookedAt, admin.ModelAdmin[RefusedMessage]):
+    list_display = ("at", "device", "code", "reason", "proved")
+    list_filter = ("code",)
+    list_select_related = ("device",)
+    search_fields = ("=device__id", "device__name")
+    ordering = ("-at",)
+    exclude = ("body",)
+    show_full_result_count = False
+
+
+@admin.register(SimulatedSender)
+class SimulatedSenderAdmin(LookedAt, admin.ModelAdmin[SimulatedSender]):
+    list_display = ("base_name", "device", "interval_seconds", "next_at", "state")
+    list_select_related = ("device",)
+    exclude = ("secret",)
+    show_full_result_count = False

@@ -26,6 +26,8 @@ from codec.measurements import Measurement
 from devices import codecs, live
 from devices.models import CodecProblem, Device, FlowLink, Health, Processing
 from downlinks import reports
+from flows import deliveries
+from flows.deliveries import Outgoing
 from lora import events as lora_events
 from lora import frames, health
 from lora.diagnosis import Seen
@@ -150,14 +152,18 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
                 batch.unknown[entry] = event.dev_eui
             else:
                 told.append((device, event))
-        measured: dict[int, list[Measurement]] = defaultdict(list)
         heard: Heard = defaultdict(list)
-        verdicts = _lora(told, measured, heard, changes, runs, now)
-        _senml(batch, known, measured, heard, changes)
+        outgoing: list[Outgoing] = []
+        verdicts = _lora(told, outgoing, heard, changes, runs, now)
+        _senml(batch, known, outgoing, heard, changes)
+        measured: dict[int, list[Measurement]] = defaultdict(list)
+        for message in outgoing:
+            measured[message.device_id] += message.measurements
         # Twins before states: whoever sets desired values takes the rows in the same order.
         for device_id in twin.update_reported(measured, now):
             changes[device_id].add("twin")
         _states(known, heard, verdicts)
+        deliveries.enqueue(outgoing, now)
         runs.write({pk: device.problem for pk, device in known.items() if device.problem is not None})
     runs.count_kills(now)
     _instructions(told, changes, now)
@@ -263,13 +269,13 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
 
 def _lora(
     told: list[tuple[Known, Event]],
-    measured: dict[int, list[Measurement]],
+    outgoing: list[Outgoing],
     heard: Heard,
     changes: dict[int, set[str]],
     runs: CodecRuns,
     now: datetime,
 ) -> dict[int, health.Verdict]:
-    """Frames, positions and values; the verdicts on the devices."""
+    """Frames, positions, and in ``outgoing`` the messages with their values; the verdicts on the devices."""
     radio = [(device.device_id, event) for device, event in told if isinstance(event, RadioEvent)]
     new = frames.store(radio)
     # After the frames of the batch, whose places they may be.
@@ -280,7 +286,9 @@ def _lora(
             changes[device.device_id].add("frames")
         # Networks tell the same place again with later messages: it is measured once.
         if place is not frames.Place.HELD and device.processed:
-            measured[device.device_id] += _geolocation(located_event.location, located_event.at)
+            found = _geolocation(located_event.location, located_event.at)
+            outgoing.append(_outgoing(device, located_event, f"place {located_event.fcnt}", found))
+    unreadable: dict[frames.Key, str] = {}
     seen: dict[int, list[Seen]] = defaultdict(list)
     for device, event in told:
         if isinstance(event, RadioEvent):
@@ -293,12 +301,22 @@ def _lora(
             if isinstance(event, Uplink | JoinRequest):
                 heard[device.device_id].append(key.received_at)
             if isinstance(event, Uplink) and device.processed:
-                measured[device.device_id] += _decode(device, event, runs, now)
+                found, error = _decode(device, event, runs, now)
+                outgoing.append(_outgoing(device, event, f"frame {key.seq}", found))
+                if error:
+                    unreadable[key] = error
+    frames.mark_unreadable(unreadable)
     return health.take(seen)
 
 
-def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> list[Measurement]:
+def _outgoing(device: Known, event: Event, key: str, found: list[Measurement]) -> Outgoing:
+    return Outgoing(device.device_id, event.at, key, f"urn:dev:DEVEUI:{event.dev_eui}:", found)
+
+
+def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> tuple[list[Measurement], str]:
+    """What the message says, and what the type's codec said where it could not read it."""
     found: list[Measurement] = []
+    error = ""
     if event.fport:
         best = event.receptions[0] if event.receptions else None
         message = decoders.LoraMessage(
@@ -316,7 +334,7 @@ def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> lis
         )
         choices = device.decoders
         try:
-            choices, values = _by_codec(device, event, event.fport, runs, now)
+            choices, values, error = _by_codec(device, event, event.fport, runs, now)
             found += values
         except Exception:
             logger.exception("device %s: no codec can be run for %s", device.device_id, event.payload.hex())
@@ -328,19 +346,20 @@ def _decode(device: Known, event: Uplink, runs: CodecRuns, now: datetime) -> lis
                 logger.exception("device %s: %s cannot read %s", device.device_id, slugs, event.payload.hex())
     if event.location is not None:
         found += _geolocation(event.location, event.at)
-    return found
+    return found, error
 
 
 def _by_codec(
     device: Known, event: Uplink, fport: int, runs: CodecRuns, now: datetime
-) -> tuple[list[list[str]], tuple[Measurement, ...]]:
-    """What is left to the decoders, and what the type's codec read, once for all choices that begin with it."""
+) -> tuple[list[list[str]], tuple[Measurement, ...], str]:
+    """What is left to the decoders, what the type's codec read, once for all choices that begin with it, and its
+    error."""
     others = [slugs for slugs in device.decoders if decoders.CODEC not in slugs]
     if device.codec is None or len(others) == len(device.decoders):
         runs.not_needed(device.device_id, device.project_id, event.at)
-        return device.decoders, ()
+        return device.decoders, (), ""
     reading = runs.read(device.device_id, device.project_id, device.codec, event.payload, fport, event.at, now)
-    return (device.decoders, ()) if reading.error else (others, reading.measurements)
+    return (device.decoders, (), reading.error) if reading.error else (others, reading.measurements, "")
 
 
 def _geolocation(location: lora_events.Location, at: datetime) -> list[Measurement]:
@@ -353,7 +372,7 @@ def _geolocation(location: lora_events.Location, at: datetime) -> list[Measureme
 def _senml(
     batch: Batch,
     known: dict[int, Known],
-    measured: dict[int, list[Measurement]],
+    outgoing: list[Outgoing],
     heard: Heard,
     changes: dict[int, set[str]],
 ) -> None:
@@ -375,7 +394,9 @@ def _senml(
         changes[pack.device_id].add("messages")
         heard[pack.device_id].append(pack.received_at)
         if known[pack.device_id].processed:
-            measured[pack.device_id] += _believed_values(pack)
+            outgoing.append(
+                Outgoing(pack.device_id, pack.received_at, pack.entry, pack.pack.base_name, _believed_values(pack))
+            )
 
 
 def _believed_values(pack: Pack) -> list[Measurement]:
@@ -474,6 +495,9 @@ def _instructions(told: list[tuple[Known, Event]], changes: dict[int, set[str]],
                 delivered=event.delivered,
                 cause=event.cause,
                 reason=words,
+                gateway=event.gateway,
+                window=event.window,
+                fcnt=event.fcnt,
                 now=now,
             )
         elif isinstance(event, DownlinkAcknowledged):

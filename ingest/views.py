@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
@@ -33,7 +33,7 @@ from lora.models import Network, NetworkKind
 from lora.networks import thingpark
 from m2m.models import M2mIdentity
 
-from . import stream
+from . import refusals, stream
 from .http import Receive, Refused, Scope, Send, answer, answer_refused, header, read_body
 from .keeper import keeper
 
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 JSON, CBOR = b"application/senml+json", b"application/senml+cbor"
 NOT_PROVED = "Things-Message-Token does not belong to this message, or the device is not known."
+# Ways in of devices, and what names a device there.
+KINDS = {"internet": "DVNUUID", "m2m": "IMEI"}
 THREADS = 4
 BACKLOG_EVERY_S = 1.0
 NETWORKS_KEPT_S = 5.0
@@ -73,6 +75,15 @@ async def ingestion(scope: Scope, receive: Receive, send: Send) -> None:
     except Refused as refused:
         await in_thread(partial(stream.count, [f"{name}:{refused.code}"]))
         await answer_refused(send, refused)
+        if name in KINDS and refused.code == "too-large":
+            refusals.keep(
+                kind=KINDS[name],
+                value=refusals.named_in(refused.body, KINDS[name]),
+                at=timezone.now(),
+                code=refused.code,
+                reason=refused.sentence,
+                size=refused.size,
+            )
         return
     except (redis.RedisError, DatabaseError) as error:
         logger.warning("%s: a message was not kept: %s", name, f"{error}".strip())
@@ -109,6 +120,11 @@ async def from_device(kind: str, scope: Scope, body: bytes) -> tuple[int, bytes,
         pack = parse(body, received_at=now.timestamp())
         named = pack.device()
     except senml.SenmlError as error:
+        value = refusals.named_in(body, kind)
+        if value:
+            token = header(scope, b"things-message-token").decode("latin-1")
+            message = Message(kind, value, body, token, now, cbor, timed=False)
+            refusals.watch(partial(_keep_unreadable, message, str(error)))
         raise Refused(400, "bad-senml", str(error)) from error
     if named is None or named[0] != kind:
         raise Refused(400, "bad-base-name", f"The base name must be urn:dev:{kind}:…: of the device.")
@@ -134,12 +150,14 @@ class Message:
 
 def _keep_from_device(message: Message) -> bytes:
     sender = find_sender(message.kind, message.value)
-    proved = tokens.verify(message.body, sender.secret, message.token)
+    by_new, by_old = sender.proves(message)
     device_id = sender.device_id
-    if device_id is None or not proved:
-        raise Refused(401, "not-proved", NOT_PROVED)
+    if device_id is None or not (by_new or by_old):
+        _refuse(message, Refused(401, "not-proved", NOT_PROVED), proved=False)
     if not sender.active:
-        raise Refused(403, "not-active", "The connectivity of this device is not active.")
+        _refuse(message, Refused(403, "not-active", "The connectivity of this device is not active."), proved=True)
+    if not by_new:
+        _old_secret_used(message.kind, device_id, message.at)
     check_backlog()
     way = "m2m" if message.kind == "IMEI" else "internet"
     received_at = message.at.timestamp()
@@ -160,15 +178,62 @@ def _keep_from_device(message: Message) -> bytes:
     return instruction.payload if instruction else b""
 
 
+def _refuse(message: Message, refused: Refused, *, proved: bool) -> NoReturn:
+    """Raises ``refused``; the people of the device that the message names will see it."""
+    refusals.keep(
+        kind=message.kind,
+        value=message.value,
+        at=message.at,
+        code=refused.code,
+        reason=refused.sentence,
+        size=len(message.body),
+        proved=proved,
+    )
+    raise refused
+
+
+def _keep_unreadable(message: Message, reason: str) -> None:
+    """A pack that cannot be read is the device's own where its token is; else it is one with a wrong token."""
+    try:
+        proved = any(find_sender(message.kind, message.value).proves(message))
+    except ValueError:
+        return
+    refusals.keep(
+        kind=message.kind,
+        value=message.value,
+        at=message.at,
+        code="bad-senml" if proved else "not-proved",
+        reason=reason if proved else NOT_PROVED,
+        size=len(message.body),
+        body=message.body,
+        proved=proved,
+    )
+
+
+def _old_secret_used(kind: str, device_id: int, at: datetime) -> None:
+    """Note it once a minute: the message does not wait for more."""
+    identities: Any = M2mIdentity.objects if kind == "IMEI" else InternetIdentity.objects
+    unnoted = Q(old_secret_used_at=None) | Q(old_secret_used_at__lt=at - timedelta(minutes=1))
+    identities.filter(unnoted, device_id=device_id).update(old_secret_used_at=at)
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whom a pack names: no id for an unknown one. ``active``: its connectivity; ``instructed``: an instruction waits
-    for it or has been handed to it."""
+    """Whom a pack names: no id for an unknown one. ``old_secret``: the one before, while it is accepted. ``active``:
+    its connectivity; ``instructed``: an instruction waits for it or has been handed to it."""
 
     device_id: int | None
     secret: str
     active: bool = False
     instructed: bool = False
+    old_secret: str = ""
+
+    def proves(self, message: Message) -> tuple[bool, bool]:
+        """Whether the message has the token of the secret, and of the old one; both are always looked at."""
+        return (
+            tokens.verify(message.body, self.secret, message.token),
+            tokens.verify(message.body, self.old_secret, message.token),
+        )
 
 
 def find_sender(kind: str, value: str) -> Sender:
@@ -182,7 +247,13 @@ def find_sender(kind: str, value: str) -> Sender:
     found = identities.annotate(status=F("device__connection_status"), instructed=Exists(heads)).first()
     if found is None:
         return Sender(None, _stranger().get_secret())
-    return Sender(found.device_id, found.get_secret(), found.status == Connection.ACTIVE, found.instructed)
+    return Sender(
+        found.device_id,
+        found.get_secret(),
+        found.status == Connection.ACTIVE,
+        found.instructed,
+        found.get_old_secret(timezone.now()),
+    )
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -21,7 +20,6 @@ class Internet(Connectivity):
     label = _("Internet")
     identifier_label = "DvnUUID"
     step_template = "internet/network_step.html"
-    downlink_timeout = timedelta(hours=24)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.InternetNetworkForm:
         return forms.InternetNetworkForm(data, device=device)

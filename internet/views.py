@@ -4,42 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
+from django.urls import reverse
+from django.utils import timezone
 
 from accounts.access import PersonRequest
 from accounts.models import Role
 from common.htmx import page, wants_partial
 from devices.access import device_view
 from devices.capabilities import Capability, has
-from devices.messages import last as last_messages
+from devices.example import examples
 from devices.models import Device
+from devices.shared_secret import old_secret
 from devices.views import detail
 from devices.views import secret as new_secret
+from devices.views.received import received
 
 from . import services
 from .models import InternetIdentity
 
 INGESTION_PATH = "/ingestion/ip/senml/v1"
 
-# The token is SHA-256 of the body followed by the secret (reference, section 2.3). printf and not echo: no line
-# end may come between them. --data-binary: curl's --data would take line ends out of a longer body.
-EXAMPLE = """\
-SECRET='paste-the-shared-secret-here'
-BODY='[{{"bn":"{base_name}","n":"temperature","u":"Cel","v":21.5}}]'
-TOKEN=$(printf '%s%s' "$BODY" "$SECRET" | sha256sum | cut -d ' ' -f 1)
-curl --include '{address}' \\
-  --header "Things-Message-Token: $TOKEN" \\
-  --header 'Content-Type: application/json' \\
-  --data-binary "$BODY"
-"""
-
 
 @device_view("GET")
 def tab(request: PersonRequest, device: Device) -> HttpResponse:
-    if wants_partial(request):
-        context: dict[str, Any] = {"device": device, "messages_received": last_messages(device)}
-    else:
-        context = _tab(request, device) | {"messages_received": last_messages(device)}
+    context = {"device": device} | received(request, device, "internet:tab")
+    if not wants_partial(request):
+        context |= _tab(request, device)
     return page(request, "internet/tab.html", context, partial="internet-messages")
 
 
@@ -50,15 +41,17 @@ def secret(request: PersonRequest, device: Device) -> HttpResponse:
     )
 
 
-def example(request: HttpRequest, identity: InternetIdentity) -> str:
-    """A shell script that sends one message; it works as printed once the secret is pasted in."""
-    return EXAMPLE.format(base_name=identity.base_name, address=request.build_absolute_uri(INGESTION_PATH))
+@device_view("POST")
+def revoke(request: PersonRequest, device: Device) -> HttpResponse:
+    return new_secret.revoked(request, device, revoke=services.revoke_old_secret, back="internet:tab")
 
 
 def _tab(request: PersonRequest, device: Device) -> dict[str, Any]:
-    identity = InternetIdentity.objects.filter(device=device).defer("secret").first()
+    identity = InternetIdentity.objects.filter(device=device).defer("secret", "old_secret").first()
     return detail.frame(device, request, active="internet") | {
         "identity": identity,
-        "example": example(request, identity) if identity else "",
+        "old_secret": old_secret(identity, timezone.now()),
+        "examples": examples(request, INGESTION_PATH, identity.base_name) if identity else [],
         "may_manage": request.can_change and has(device, Capability.SECRETS),
+        "revoke_url": reverse("internet:revoke", args=[device.pk]),
     }

@@ -61,7 +61,8 @@ class RadioEvent(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uplink(RadioEvent):
     """A data frame from the device. ``payload`` is decrypted application data; ``mac`` holds the MAC
-    commands in plain bytes, from FOpts or from an FPort 0 payload. ``fcnt`` is the full 32-bit counter."""
+    commands in plain bytes, from FOpts or from an FPort 0 payload. ``fcnt`` is the full 32-bit counter. ``class_b``:
+    the device says that it listens in ping slots."""
 
     fcnt: int
     fport: int | None = None
@@ -71,6 +72,7 @@ class Uplink(RadioEvent):
     ack: bool = False
     adr: bool = False
     adr_ack_req: bool = False
+    class_b: bool = False
     location: Location | None = None
 
 

@@ -47,7 +47,7 @@ def record(row: Row) -> dict[str, Any]:
         "payload": row.payload_hex,
         "mac": row.mac_hex,
         "mac_commands": [
-            command.name for command in mac.decode(bytes(frame.mac), mac.Direction(frame.direction)) if command.name
+            command.name for command in mac.decode(bytes(frame.mac), mac.Direction(frame.direction)) if command.cid
         ],
         **{name: told.get(name) for name in (*TOLD, *TOLD_PLACE)},
         "receptions": told.get("receptions", []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -99,6 +99,8 @@ def _detail(event: RadioEvent) -> dict[str, Any]:
     """What only a single frame's page shows; empty values are left out."""
     names = ("mic", "dev_addr", "app_eui", "dev_nonce", "window", "gateway", "bandwidth_khz")
     detail = {name: value for name in names if (value := getattr(event, name, None)) not in {None, ""}}
+    if getattr(event, "class_b", False):
+        detail["class_b"] = True
     if event.receptions:
         detail["receptions"] = [
             {
@@ -148,6 +150,26 @@ def store(frames: Sequence[tuple[int, RadioEvent]]) -> set[Key]:
         new = {Key(*row) for row in cursor.fetchall()}
         cursor.execute("DELETE FROM lora_frame_stage")
     return new
+
+
+MARK_UNREADABLE = """
+UPDATE lora_frame AS frame
+SET detail = frame.detail || jsonb_build_object('unreadable', told.error)
+FROM unnest(%s::bigint[], %s::timestamptz[], %s::int[], %s::text[]) AS told (device_id, received_at, seq, error)
+WHERE (frame.device_id, frame.received_at, frame.seq) = (told.device_id, told.received_at, told.seq)
+"""
+LONGEST_ERROR = 300
+
+
+def mark_unreadable(errors: Mapping[Key, str]) -> None:
+    """Write on frames what the codec said that could not read them, so that a search finds them (L5).
+
+    In the transaction that stored them, in the order of the key."""
+    if not errors:
+        return
+    rows = [(*key, error[:LONGEST_ERROR].replace("\0", "")) for key, error in sorted(errors.items())]
+    with connection.cursor() as cursor:
+        cursor.execute(MARK_UNREADABLE, [list(column) for column in zip(*rows, strict=True)])
 
 
 class Place(enum.Enum):
@@ -261,6 +283,19 @@ def remove(device_id: int) -> None:
 
 def one(device_id: int, received_at: datetime, seq: int) -> Frame | None:
     return Frame.objects.filter(device_id=device_id, received_at=received_at, seq=seq).first()
+
+
+def neighbours(
+    device_id: int, received_at: datetime, seq: int, *, since: datetime
+) -> tuple[tuple[datetime, int] | None, tuple[datetime, int] | None]:
+    """The moments and numbers of the frames before and behind this one, None at an end: two looks at the primary
+    key, of the partitions between ``since`` and now."""
+    place = [received_at, seq]
+    rows = Frame.objects.filter(device_id=device_id).values_list("received_at", "seq")
+    older = rows.filter(received_at__gte=since, received_at__lte=received_at)
+    older = older.extra(where=["(received_at, seq) < (%s, %s)"], params=place)
+    newer = rows.filter(received_at__gte=received_at).extra(where=["(received_at, seq) > (%s, %s)"], params=place)
+    return older.order_by("-received_at", "-seq").first(), newer.order_by("received_at", "seq").first()
 
 
 # The newest uplink of each device, by the primary key: one look-up per device, however many frames it has.

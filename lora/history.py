@@ -117,7 +117,7 @@ class Row:
             return ""
         word = next(str(word) for bound, _bars, word in SIGNAL if esp >= bound)
         known = [f"RSSI {rssi:.0f} dBm" if rssi is not None else "", f"SNR {snr:.1f} dB" if snr is not None else ""]
-        return ", ".join([f"{word}: ESP {esp:.0f} dBm", *filter(None, known)])
+        return ", ".join([f"{word.capitalize()}: ESP {esp:.0f} dBm", *filter(None, known)])
 
     @property
     def located(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -23,8 +24,7 @@ class Lora(Connectivity):
     label = _("LoRa")
     identifier_label = "DevEUI"
     step_template = "lora/network_step.html"
-    # A class A device hears an instruction after its own next message; most send within half a day.
-    downlink_timeout = timedelta(hours=24)
+    needed_to_send = ("lora__network",)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.LoraNetworkForm:
         return forms.form_for(device, data)
@@ -101,6 +101,10 @@ class Lora(Connectivity):
         networks.of(identity).send(identity, instruction)
         return True
 
+    def has(self, device: Device, correlation_id: UUID) -> bool:
+        identity = self._identity(device)
+        return networks.of(identity).has(identity, correlation_id)
+
     def largest_payloads(self, devices: Iterable[Device]) -> Mapping[int, int | None]:
         from . import frames
 
@@ -129,7 +133,10 @@ class Lora(Connectivity):
 
     @staticmethod
     def _identity(device: Device) -> LoraIdentity:
-        identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
+        if LoraIdentity.device.field.remote_field.is_cached(device):  # selected with the device
+            identity: LoraIdentity | None = getattr(device, "lora", None)
+        else:
+            identity = LoraIdentity.objects.select_related("network").filter(device=device).first()
         if identity is None:
             raise NetworkRefused(str(_("The device has no LoRa network info.")))
         return identity

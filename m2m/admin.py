@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from common.admin import LookedAt
 
-from .models import M2mIdentity, SimCard
+from .models import CarrierAccount, M2mIdentity, SimCard, SimulatedSim
 
 
 @admin.register(SimCard)
@@ -21,7 +23,7 @@ class SimCardAdmin(admin.ModelAdmin[SimCard]):
     list_select_related = ("project", "device")
     search_fields = ("iccid", "msisdn", "project__name", "device__name", "device__identifier")
     autocomplete_fields = ["project"]
-    readonly_fields = ("device", "activated_at", "created_at")
+    readonly_fields = ("device", "activated_at", "created_at", "carrier_says", "asked_at", "trouble")
     show_full_result_count = False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -41,5 +43,45 @@ class M2mIdentityAdmin(LookedAt, admin.ModelAdmin[M2mIdentity]):
     list_display = ("imei", "device", "secret_at")
     list_select_related = ("device",)
     search_fields = ("imei", "device__name", "device__project__name")
-    exclude = ("secret",)
+    exclude = ("secret", "old_secret")
+    show_full_result_count = False
+
+
+class CarrierForm(forms.ModelForm[CarrierAccount]):
+    new_api_key = forms.CharField(
+        label=_("New API key"),
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text=_("Replaces the key that is kept. It is never shown."),
+    )
+
+    class Meta:
+        model = CarrierAccount
+        fields = ("slug", "name", "kind", "base_url", "username", "default")
+
+
+@admin.register(CarrierAccount)
+class CarrierAccountAdmin(admin.ModelAdmin[CarrierAccount]):
+    form = CarrierForm
+    list_display = ("name", "slug", "kind", "default")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: CarrierAccount | None = None) -> tuple[str, ...]:
+        # The stored key is bound to the slug: under another it could not be read.
+        return ("slug",) if obj else ()
+
+    def save_model(
+        self, request: HttpRequest, obj: CarrierAccount, form: forms.ModelForm[CarrierAccount], change: bool
+    ) -> None:
+        if form.cleaned_data["new_api_key"]:
+            obj.set_api_key(form.cleaned_data["new_api_key"])
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(SimulatedSim)
+class SimulatedSimAdmin(admin.ModelAdmin[SimulatedSim]):
+    """Faults are given here: unknown, refused, away, slow."""
+
+    list_display = ("iccid", "status", "rate_plan", "msisdn", "faults")
+    search_fields = ("iccid", "msisdn")
+    readonly_fields = ("changes", "last_sms")
     show_full_result_count = False

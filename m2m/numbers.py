@@ -41,6 +41,13 @@ def iccid_problem(iccid: str) -> str:
     return "" if luhn_valid(iccid) else "check"
 
 
+def e164(text: str) -> str:
+    """A phone number in E.164 (ITU-T), with its plus: at most 15 digits, the first not 0. "" where it is none."""
+    bare = re.sub(r"[\s\-./()]", "", text)
+    digits = bare[1:] if bare.startswith("+") else bare[2:] if bare.startswith("00") else bare
+    return f"+{digits}" if re.fullmatch(r"[1-9][0-9]{6,14}", digits) else ""
+
+
 def with_check_digit(digits: str) -> str:
     """The digits with their Luhn check digit behind them."""
     return next(digits + str(check) for check in range(10) if luhn_valid(digits + str(check)))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
-from django.utils import timezone
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django_scopes import scopes_disabled
 
 from accounts.models import Project
 from devices import shared_secret
+from devices.capabilities import Capability, has
 from devices.connectivity import Card, Connectivity, ImportField, Instruction
 from devices.errors import NetworkRefused
 from devices.models import Device, DeviceType
 
-from . import forms, services
+from . import cards, carriers, forms, services
 from .models import M2mIdentity, SimCard, SimStatus
 
 # Fewer digits are in too many numbers to be meant.
@@ -29,7 +29,6 @@ class M2m(Connectivity):
     label = _("M2M")
     identifier_label = "IMEI"
     step_template = "m2m/network_step.html"
-    downlink_timeout = timedelta(hours=24)
 
     def network_form(self, device: Device, data: Mapping[str, Any] | None = None) -> forms.M2mNetworkForm:
         return forms.M2mNetworkForm(data, device=device)
@@ -72,11 +71,16 @@ class M2m(Connectivity):
     def card(self, device: Device) -> Card:
         identity = M2mIdentity.objects.filter(device=device).first()
         sim = SimCard.objects.filter(device=device).first()
+        action: dict[str, Any] = {}
+        if identity and has(device, Capability.SECRETS):
+            # M2, M3; the card of a managed device stays in it.
+            label, name = (_("Unlink"), "m2m:unlink") if sim else (_("Link connectivity"), "m2m:sim")
+            action = {"action": label, "action_url": reverse(name, args=[device.pk])}
         return Card(
             title=_("M2M"),
             lines=[
                 {"label": "IMEI", "kind": "identifier", "value": identity.imei if identity else ""},
-                {"label": "ICCID", "kind": "identifier", "value": sim.iccid if sim else ""},
+                {"label": "ICCID", "kind": "identifier", "value": sim.iccid if sim else ""} | action,
                 {"label": "MSISDN", "kind": "identifier", "value": sim.msisdn if sim else ""},
                 {"label": _("SIM activated"), "kind": "moment", "value": sim.activated_at if sim else None},
                 {"label": _("Rate plan"), "kind": "text", "value": sim.rate_plan if sim else ""},
@@ -97,18 +101,25 @@ class M2m(Connectivity):
         SimCard.objects.filter(device__in=device_ids).update(project=project)
 
     def register(self, device: Device) -> None:
-        """Activate the SIM. The carrier inside answers at once; a real one is asked here."""
-        self._switch(device, SimStatus.ACTIVE)
-        SimCard.objects.filter(device=device, activated_at=None).update(activated_at=timezone.now())
+        """Switch the SIM card on at its carrier. One that is still being switched off waits for that."""
+        card = self._card(device)
+        cards.stop_release(card)
+        cards.note(card, carriers.of(card).set_active(card, active=True))
 
     def activate(self, device: Device) -> None:
-        self._switch(device, SimStatus.ACTIVE)
+        self.register(device)
 
     def deactivate(self, device: Device) -> None:
-        self._switch(device, SimStatus.DEACTIVATED)
+        card = self._card(device)
+        cards.note(card, carriers.of(card).set_active(card, active=False))
 
     def deregister(self, device: Device) -> None:
-        SimCard.objects.filter(device=device).update(status=SimStatus.INVENTORY)
+        card = SimCard.objects.select_related("carrier").filter(device=device).first()
+        if card is None:
+            return
+        if card.status == SimStatus.ACTIVE:
+            carriers.of(card).set_active(card, active=False)
+        SimCard.objects.filter(pk=card.pk).update(status=SimStatus.INVENTORY)
 
     def forget(self, device: Device) -> None:
         services.release(device)
@@ -118,6 +129,8 @@ class M2m(Connectivity):
         return False
 
     @staticmethod
-    def _switch(device: Device, status: SimStatus) -> None:
-        if not SimCard.objects.filter(device=device).update(status=status):
+    def _card(device: Device) -> SimCard:
+        card = SimCard.objects.select_related("carrier").filter(device=device).first()
+        if card is None:
             raise NetworkRefused(str(_("No SIM card is linked to this device.")))
+        return card

@@ -2,51 +2,84 @@
 
 from __future__ import annotations
 
-from django.db import transaction
-from django.utils import timezone
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from accounts import audit
-from accounts.models import User
+from accounts.models import Project, User
 from common import states
 from devices import live, network, shared_secret
 from devices.capabilities import Capability, require
-from devices.errors import DeviceError
+from devices.errors import DeviceError, IdentifierInUse
 from devices.models import CONNECTION_ALLOWED, Connection, Device, NetworkTask
 
-from .models import M2mIdentity, SimCard, SimStatus
-
-# The status of a SIM that comes into a device, by what the network does with the device now.
-SIM_STATUS = {
-    Connection.ACTIVE.value: SimStatus.ACTIVE,
-    Connection.DEACTIVATED.value: SimStatus.DEACTIVATED,
-}
+from . import cards
+from .models import M2mIdentity, SimCard
+from .numbers import iccid_problem
 
 
 @transaction.atomic
 def switch_sim(*, device: Device, sim_id: int, actor: User) -> SimCard:
     """Link the free SIM in place of the present one, in one step: the device never has two or none (M4).
 
-    The present SIM becomes free. Where the device was registered, the new one takes over its connectivity status;
-    where it had no SIM, its registration starts. Raises DeviceError where the SIM is not free, is not of the
-    device's Project, or the network is at work on the device; NotAllowedForType.
+    The present SIM becomes free, and its carrier switches it off. A device that was active is registered again with the
+    new one, one that was deactivated stays so; where it had no SIM, its registration starts. Raises DeviceError where
+    the SIM is not free, is not of the device's Project, or the network is at work on the device; NotAllowedForType.
     """
+    before = _ready(device)
+    release(device)
+    taken = SimCard.objects.filter(pk=sim_id, project=device.project_id, device=None)
+    if not taken.update(device=device):
+        raise DeviceError(_("This SIM card is not free any more. Choose another one."))
+    return _put_in(device, before, SimCard.objects.get(pk=sim_id), actor)
+
+
+@transaction.atomic
+def switch_to_early_access(*, device: Device, iccid: str, actor: User) -> SimCard:
+    """As :func:`switch_sim`, with a SIM card that the portal does not know yet. Raises IdentifierInUse as well."""
+    before = _ready(device)
+    release(device)
+    card = add_sim(project=device.project, iccid=iccid, early_access=True, actor=actor)
+    SimCard.objects.filter(pk=card.pk).update(device=device)
+    card.device = device
+    return _put_in(device, before, card, actor)
+
+
+def _ready(device: Device) -> SimCard | None:
     require(device, Capability.SECRETS)
     before = _locked(device)
     if not M2mIdentity.objects.filter(device=device).exists():
         raise DeviceError(_("This device has no network info yet."))
-    status = SIM_STATUS.get(device.connection_status, SimStatus.INVENTORY)
-    release(device)
-    taken = SimCard.objects.filter(pk=sim_id, project=device.project_id, device=None)
-    if not taken.update(device=device, status=status):
-        raise DeviceError(_("This SIM card is not free any more. Choose another one."))
-    if status == SimStatus.ACTIVE:
-        SimCard.objects.filter(pk=sim_id, activated_at=None).update(activated_at=timezone.now())
-    after = SimCard.objects.get(pk=sim_id)
+    return before
+
+
+def _put_in(device: Device, before: SimCard | None, after: SimCard, actor: User) -> SimCard:
+    """The device has the new card: its registration follows, where it was registered or had no card."""
     _record(device, actor, "sim.switched" if before else "sim.linked", before, after)
+    if device.connection_status == Connection.ACTIVE:
+        _not_linked(device)
     if device.connection_status == Connection.NOT_LINKED:
         network.request_registration(device=device, actor=actor)
     return after
+
+
+@transaction.atomic
+def add_sim(
+    *, project: Project, iccid: str, actor: User, early_access: bool = False, msisdn: str = "", rate_plan: str = ""
+) -> SimCard:
+    """A free SIM card. Raises DeviceError for no valid ICCID, IdentifierInUse for one that the portal knows."""
+    if iccid_problem(iccid):
+        raise DeviceError(_("This is not a valid ICCID."))
+    card = SimCard(project=project, iccid=iccid, early_access=early_access, msisdn=msisdn, rate_plan=rate_plan[:100])
+    try:
+        with transaction.atomic():
+            card.save(force_insert=True)
+    except IntegrityError as error:
+        raise IdentifierInUse(_("This ICCID cannot be used: it is in use already."), "iccid") from error
+    audit.record(project_id=project.pk, actor=actor, action="sim.added", target=iccid, after={"iccid": iccid})
+    return card
 
 
 @transaction.atomic
@@ -69,21 +102,31 @@ def unlink_sim(*, device: Device, actor: User) -> SimCard:
         raise DeviceError(_("No SIM card is linked to this device."))
     release(device)
     if device.connection_status != Connection.NOT_LINKED:
-        states.move(
-            Device.objects.filter(pk=device.pk),
-            field="connection_status",
-            to=Connection.NOT_LINKED,
-            allowed=CONNECTION_ALLOWED,
-            connection_reason="",
-        )
-        device.connection_status = Connection.NOT_LINKED
+        _not_linked(device)
     _record(device, actor, "sim.unlinked", sim, None)
     return sim
 
 
-def new_secret(*, device: Device, actor: User) -> str:
-    """A new shared secret in place of the old one. Raises DeviceError, NotAllowedForType."""
-    return shared_secret.replace(M2mIdentity.objects.all(), device=device, actor=actor, action="m2m.secret_replaced")
+def _not_linked(device: Device) -> None:
+    states.move(
+        Device.objects.filter(pk=device.pk),
+        field="connection_status",
+        to=Connection.NOT_LINKED,
+        allowed=CONNECTION_ALLOWED,
+        connection_reason="",
+    )
+    device.connection_status = Connection.NOT_LINKED
+
+
+def new_secret(*, device: Device, actor: User, grace: timedelta = timedelta(0)) -> str:
+    """A new shared secret; the old one is accepted for ``grace`` longer. Raises DeviceError, NotAllowedForType."""
+    rows = M2mIdentity.objects.all()
+    return shared_secret.replace(rows, device=device, actor=actor, action="m2m.secret_replaced", grace=grace)
+
+
+def revoke_old_secret(*, device: Device, actor: User) -> None:
+    """Raises DeviceError where no old secret is accepted, NotAllowedForType."""
+    shared_secret.revoke_old(M2mIdentity.objects.all(), device=device, actor=actor, action="m2m.old_secret_revoked")
 
 
 def _locked(device: Device) -> SimCard | None:
@@ -99,8 +142,9 @@ def _locked(device: Device) -> SimCard | None:
 
 
 def release(device: Device) -> None:
-    """Free the device's SIM, if there is one. By itself only where the device's network info is going anyway."""
-    SimCard.objects.filter(device=device).update(device=None, status=SimStatus.INVENTORY)
+    """Free the device's SIM, if there is one; its carrier is asked to switch it off. By itself only where the device's
+    network info is going anyway."""
+    cards.free(SimCard.objects.filter(device=device))
 
 
 def _record(device: Device, actor: User, action: str, before: SimCard | None, after: SimCard | None) -> None:

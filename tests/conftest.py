@@ -39,7 +39,9 @@ TEST_ENVIRONMENT = {
     "THINGS_SIMULATED_NETWORK": "0",
 }
 # How long an example takes says how busy the machine is, not whether the code is right.
-hypothesis_settings.register_profile("portal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile(
+    "portal", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("portal")
 NO_BROWSER = "there is no Chromium on PATH and THINGS_CHROMIUM is not set"
 

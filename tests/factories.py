@@ -14,7 +14,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Membership, Project, Role, Subscription, User
 from devices import services
 from devices.models import Codec, CodecVersion, Connection, Device, DeviceType, Job, JobItem, Outcome
-from flows.models import Flow
+from flows.models import Destination, Flow, FlowDestination
 from flows.services import create_flow
 from internet.models import InternetIdentity
 from lora.forms import save_identity
@@ -62,6 +62,18 @@ def flow(in_project: Project, name: str = "", **fields: Any) -> Flow:
 
 
 @scopes_disabled()
+def destination(of_flow: Flow, name: str = "", **fields: Any) -> Destination:
+    """A destination of the Flow; without more, the portal's own test endpoint."""
+    secrets = fields.pop("secrets", {})
+    with scopes_disabled():
+        number = Destination.objects.count()
+        made = Destination(project=of_flow.project, name=name or f"Receiver {number}", **{"kind": "test"} | fields)
+        made.set_secrets(secrets)
+        made.save()
+        FlowDestination.objects.create(flow=of_flow, destination=made)
+    return made
+
+
 def device(
     in_project: Project,
     type_slug: str = "own-lora",

@@ -31,6 +31,7 @@ class Stage:
 
     def __init__(self, cast: Cast) -> None:
         self.flow = factories.flow(cast.project)
+        self.destination = factories.destination(self.flow)
         self.device = factories.lora_device(cast.project, in_flow=self.flow)
         self.view = SavedView.objects.create(project=cast.project, owner=cast.operator, name="View", shared=True)
         self.upload = imports.upload(
@@ -44,6 +45,7 @@ class Stage:
             "m2m": factories.m2m_device(cast.project, in_flow=self.flow),
             "internet": factories.internet_device(cast.project, in_flow=self.flow),
         }
+        self.sim = factories.sim(cast.project)
         self.job = factories.job(cast.project, [self.device])
         self.codec = codec_work.create_codec(project=cast.project, name="Codec", actor=cast.administrator)
         self.case = CodecCase.objects.create(
@@ -56,7 +58,9 @@ class Stage:
         values: dict[str, Any] = {
             "device_id": device.pk,
             "flow_id": self.flow.pk,
+            "destination_id": self.destination.pk,
             "job_id": self.job.pk,
+            "sim_id": self.sim.pk,
             "action": "activate",
             "view_id": self.view.pk,
             "device_type_id": self.type.pk,
@@ -68,6 +72,7 @@ class Stage:
             "seq": 1,
             "page": 1,
             "file_format": "csv",
+            "chart": "esp",
         }
 
         def fill(match: re.Match[str]) -> str:

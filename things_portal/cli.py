@@ -188,6 +188,12 @@ def make_ready(supervisor: Supervisor, root: Path, env: dict[str, str], *, demo:
             stamps.keep("seed_demo", seeded)
 
 
+def local_address(host: str, port: int) -> str:
+    """Where the portal's own processes reach it by HTTP."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reached}:{port}"
+
+
 def start_apps(supervisor: Supervisor, env: dict[str, str], host: str, port: int) -> Child:
     """Start the portal's own processes; gives the web server, whose address is not ready yet."""
 
@@ -213,8 +219,10 @@ def start_apps(supervisor: Supervisor, env: dict[str, str], host: str, port: int
     app("beat", *celery, "beat", "-s", str(schedule), "--pidfile=", "--loglevel", "INFO")
     for number in range(1, count("THINGS_INGEST_CONSUMERS", 2) + 1):
         app(f"ingest-{number}", manage, "ingest_consumer")
+    app("deliverer", manage, "deliver")
     if env["THINGS_SIMULATED_NETWORK"] != "0":
         app("simulator", manage, "simulated_network")
+        app("senders", manage, "simulated_senders", "--address", local_address(host, port))
     return web
 
 

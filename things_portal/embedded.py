@@ -242,7 +242,7 @@ class Postgres:
             "listen_addresses": "",
             "port": PG_PORT,
             "max_connections": 100,
-            "shared_buffers": "256MB" if self.durable else "64MB",
+            "shared_buffers": f"{_buffers()}MB" if self.durable else "64MB",
             "max_wal_size": "2GB",
             # No wal_compression: this build has pglz alone, which takes longer than to write what it saves.
             "random_page_cost": "1.1",
@@ -435,6 +435,13 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def _buffers() -> int:
+    """MiB that PostgreSQL keeps pages in: an eighth of the memory, from 256 MiB to 4 GiB. It takes them as it fills
+    them. A page that a batch changes and that found no place there is written out and read again with the next one."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(max(pages // 2**23, 256), 4096)
 
 
 def _own(folder: Path, account: Account) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +12,8 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 YES = {"1", "true", "yes", "on"}
+# {s} only as a whole label at the front: a policy's wildcard stands nowhere else.
+TILES = re.compile(r"(?P<origin>https?://(\{s\}\.)?[a-z0-9.-]+(:[0-9]+)?)(?P<path>/[^\s;,'\"]*)", re.IGNORECASE)
 
 
 def text(name: str, default: str = "") -> str:
@@ -34,6 +38,29 @@ def number(name: str, default: int) -> int:
         return int(value) if value else default
     except ValueError:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Where map tiles come from. ``template``: an address with {z}, {x}, {y}, and {s} for servers a to c;
+    ``origin``: its source as a Content-Security-Policy names it; ``attribution``: HTML that names the map's makers."""
+
+    template: str
+    origin: str
+    attribution: str
+
+
+def tiles(name: str, attribution: str) -> Tiles | None:
+    """The map tiles of the settings ``name`` and ``attribution``; None where there are none."""
+    template = text(name)
+    if not template:
+        return None
+    parts = TILES.fullmatch(template)
+    if parts is None or any(f"{{{part}}}" not in parts["path"] for part in "zxy"):
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as https://tiles.example/{{z}}/{{x}}/{{y}}.png, not {template!r}."
+        )
+    return Tiles(template, parts["origin"].replace("{s}", "*"), text(attribution))
 
 
 def words(name: str) -> list[str]:

@@ -114,11 +114,18 @@ CELERY_TIMEZONE = "UTC"
 
 # How often the sweepers look for what a dead worker or a lost message left behind, in seconds.
 SWEEP_SECONDS = env.number("THINGS_SWEEP_SECONDS", 5)
+# How long an instruction may be Executing where the device type does not say. A class A device hears it after its own
+# next message; most send within half a day.
+DOWNLINK_TIMEOUT_SECONDS = {
+    kind: env.number(f"THINGS_{kind.upper()}_TIMEOUT_SECONDS", 86_400) for kind in ("lora", "m2m", "internet")
+}
 CELERY_BEAT_SCHEDULE = {
     "registrations that died": {"task": "devices.tasks.sweep_network_tasks", "schedule": SWEEP_SECONDS},
     "instructions that died": {"task": "downlinks.tasks.sweep_downlinks", "schedule": SWEEP_SECONDS},
     "desired values that are due": {"task": "twin.tasks.sweep_desired", "schedule": SWEEP_SECONDS},
     "jobs that died": {"task": "devices.tasks.sweep_jobs", "schedule": SWEEP_SECONDS},
+    "SIM cards to switch off": {"task": "m2m.tasks.sweep_cards", "schedule": SWEEP_SECONDS},
+    "SIM cards to ask for": {"task": "m2m.tasks.refresh_cards", "schedule": 60.0},
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
     "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},
     "files of devices dropped": {"task": "devices.tasks.drop_expired_imports", "schedule": 3600.0},
@@ -136,6 +143,11 @@ THINGPARK_MAX_DRIFT_SECONDS = env.number("THINGPARK_MAX_DRIFT_SECONDS", 600)
 
 FRAME_RETENTION_DAYS = env.number("THINGS_FRAME_RETENTION_DAYS", 31)
 VALUE_RETENTION_DAYS = env.number("THINGS_VALUE_RETENTION_DAYS", 93)
+DELIVERY_RETENTION_DAYS = env.number("THINGS_DELIVERY_RETENTION_DAYS", 31)
+# Destinations are reached at public addresses; these networks (CIDR, commas between) beside them.
+DELIVERY_NETWORKS = env.words("THINGS_DELIVERY_NETWORKS")
+# A file of certificates (PEM) that are trusted beside the system's.
+DELIVERY_CA_FILE = env.text("THINGS_DELIVERY_CA_FILE", "")
 
 # --- people ---
 
@@ -174,10 +186,12 @@ STORAGES = {
 }
 WHITENOISE_MAX_AGE = 3600
 
+# Maps show the tiles of this server; without it positions are drawn and no other server is asked for anything.
+MAP_TILES = env.tiles("THINGS_MAP_TILES", "THINGS_MAP_ATTRIBUTION")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", *([MAP_TILES.origin] if MAP_TILES else [])],
         "object-src": ["'none'"],
         "base-uri": [SELF],
         "form-action": [SELF],

@@ -14,17 +14,11 @@ from typing import Any, Final
 
 from django.db import connection
 
+from common.spans import midnight, width_of
+
 from .models import Sample, SampleKind
 from .samples import AHEAD, oldest_kept
 
-# Spans that people read easily; points are as far apart as one of them.
-WIDTHS: Final = tuple(
-    timedelta(seconds=seconds)
-    for seconds in (
-        *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200),
-        *(86400, 172800, 432000, 864000),
-    )
-)
 # Rows of a file that are read at once.
 CHUNK: Final = 5000
 
@@ -124,7 +118,7 @@ def series(device_id: int, name: str, since: datetime, until: datetime, points: 
     if not newest:
         return Series(since, until)
     last = newest[0][0]
-    asked |= {"width": width_of(until - since, points), "origin": _midnight(since)}
+    asked |= {"width": width_of(until - since, points), "origin": midnight(since)}
     if enum or newest[0][1] != SampleKind.NUMBER:
         return _changes(asked, last)
     if len(newest) <= points:
@@ -157,17 +151,6 @@ def value_of(kind: int, number: float | None, text: str | None) -> float | bool 
     if kind == SampleKind.TEXT:
         return text or ""
     return bool(number) if kind == SampleKind.BOOLEAN else number or 0.0
-
-
-def width_of(span: timedelta, points: int) -> timedelta:
-    """The shortest of the widths with which the span has no more points."""
-    return next((width for width in WIDTHS if width * points >= span), WIDTHS[-1])
-
-
-def _midnight(moment: datetime) -> datetime:
-    """The start of the day in the moment's own zone: spans begin where people expect it, and stay there as the range
-    moves on."""
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def has_any(device_id: int, name: str, now: datetime) -> bool:

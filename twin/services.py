@@ -30,19 +30,23 @@ from . import columns, content, samples, sync
 from .errors import ChangedMeanwhile, TwinFull
 from .models import Twin
 
-# One row version per device and batch. A value only replaces one that is not newer: messages may come late.
+# One row version per device and batch. A value only replaces one that is not newer: messages may come late. Where none
+# does, as nearly always, the values are taken as they are: to pick them costs a third of the statement.
 MERGE = """
 INSERT INTO twin_twin AS twin (device_id, reported, version, reported_version, updated_at)
 SELECT device_id::bigint, reported, 1, 1, %(now)s
 FROM jsonb_each(%(values)s::jsonb) AS new (device_id, reported)
 ORDER BY device_id::bigint
 ON CONFLICT (device_id) DO UPDATE SET
-    reported = twin.reported || (
+    reported = twin.reported || CASE WHEN (
+        SELECT bool_and((new.value ->> 't')::float8 >= (twin.reported -> new.key ->> 't')::float8)
+        FROM jsonb_each(excluded.reported) AS new
+    ) THEN excluded.reported ELSE (
         SELECT coalesce(jsonb_object_agg(new.key, new.value), '{}')
         FROM jsonb_each(excluded.reported) AS new
         WHERE NOT twin.reported ? new.key
             OR (new.value ->> 't')::float8 >= (twin.reported -> new.key ->> 't')::float8
-    ),
+    ) END,
     version = twin.version + 1,
     reported_version = twin.reported_version + 1,
     updated_at = excluded.updated_at

@@ -15,24 +15,31 @@ from functools import cache
 class DataRate:
     """``max_payload`` is N without a repeater: application payload without FOpts, bytes.
 
-    ``min_snr`` is the usual demodulation floor (Semtech): below it a frame is not heard.
+    ``min_snr`` is the usual demodulation floor (Semtech): below it a frame is not heard. ``bit_rate``: bit/s as the
+    regional parameters state it.
     """
 
     spreading_factor: int
     bandwidth_khz: int
     max_payload: int
     min_snr: float
+    bit_rate: int
+
+    def __str__(self) -> str:
+        return f"SF{self.spreading_factor}/{self.bandwidth_khz} kHz"
 
 
 DATA_RATES = (
-    DataRate(12, 125, 51, -20.0),
-    DataRate(11, 125, 51, -17.5),
-    DataRate(10, 125, 51, -15.0),
-    DataRate(9, 125, 115, -12.5),
-    DataRate(8, 125, 242, -10.0),
-    DataRate(7, 125, 242, -7.5),
-    DataRate(7, 250, 242, -7.5),
+    DataRate(12, 125, 51, -20.0, 250),
+    DataRate(11, 125, 51, -17.5, 440),
+    DataRate(10, 125, 51, -15.0, 980),
+    DataRate(9, 125, 115, -12.5, 1760),
+    DataRate(8, 125, 242, -10.0, 3125),
+    DataRate(7, 125, 242, -7.5, 5470),
+    DataRate(7, 250, 242, -7.5, 11000),
 )
+# DR7 is FSK, which has no spreading factor; DR8 and up are not of 1.0.x.
+FSK_DATA_RATE, FSK_BIT_RATE = 7, 50_000
 # ADR moves within these: DR6 (250 kHz) is not on the default channels.
 MAX_DATA_RATE = 5
 
@@ -67,16 +74,18 @@ def eirp(tx_power: int) -> float:
 
 
 @cache
-def airtime(rate: int, size: int, *, crc: bool = True) -> float:
+def airtime(rate: int, size: int, *, crc: bool = True, coding_rate: int = 1) -> float:
     """Seconds on air of a PHYPayload of ``size`` bytes at DR ``rate``. Downlinks carry no CRC.
 
-    Preamble 8 symbols, explicit header, coding rate 4/5; low data rate optimisation from 16 ms a symbol.
+    Semtech, SX1276/77/78/79 datasheet, section 4.1.1.7: preamble of 8 symbols, explicit header, coding rate
+    4/(4 + ``coding_rate``), which LoRaWAN fixes at 4/5; low data rate optimisation from 16 ms a symbol.
     """
     spreading = DATA_RATES[rate].spreading_factor
     symbol = (1 << spreading) / (DATA_RATES[rate].bandwidth_khz * 1000)
     slow = symbol >= 0.016
     bits = 8 * size - 4 * spreading + 28 + 16 * crc
-    return (12.25 + 8 + max(math.ceil(bits / (4 * (spreading - 2 * slow))) * 5, 0)) * symbol
+    blocks = max(math.ceil(bits / (4 * (spreading - 2 * slow))), 0)
+    return (12.25 + 8 + blocks * (coding_rate + 4)) * symbol
 
 
 def esp(rssi: float, snr: float) -> float:

@@ -19,14 +19,16 @@ __all__ = [
     "FrameError",
     "JoinAccept",
     "JoinRequest",
+    "OtherFrame",
     "SealedJoinAccept",
     "full_fcnt",
     "parse",
+    "read",
 ]
 
 # A counter that jumped further is refused (Regional Parameters 1.0.x, EU868).
 MAX_FCNT_GAP = 16384
-_JOIN_REQUEST, _JOIN_ACCEPT = 0, 1
+_JOIN_REQUEST, _JOIN_ACCEPT, _REJOIN_REQUEST, _PROPRIETARY = 0, 1, 6, 7
 _UP, _DOWN = Direction.UPLINK, Direction.DOWNLINK
 _DATA = {2: (_UP, False), 3: (_DOWN, False), 4: (_UP, True), 5: (_DOWN, True)}
 _MTYPE = {kind: mtype << 5 for mtype, kind in _DATA.items()}
@@ -209,6 +211,56 @@ class DataFrame:
         if self.fport is None:
             return header
         return header + bytes((self.fport,)) + self.frm_payload
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFrame:
+    """Bytes that are no join and no data frame of 1.0.x: a rejoin-request of 1.1, a proprietary frame, or no frame.
+
+    ``mtype`` is None without any byte. ``rest`` is all behind MHDR, ``problem`` why it is not read further ("": it is
+    whole). Of a rejoin-request (L2 1.1, section 6.2.4): its type (0-2), who asks, its counter; EUIs as elsewhere.
+    """
+
+    mtype: int | None
+    rest: bytes
+    problem: str = ""
+    rejoin_type: int | None = None
+    join_eui: str = ""
+    dev_eui: str = ""
+    net_id: int | None = None
+    rejoin_count: int | None = None
+    mic: bytes = b""
+
+
+def read(data: bytes) -> JoinRequest | SealedJoinAccept | DataFrame | OtherFrame:
+    """The frame in ``data`` (PHYPayload), whatever it is. Never raises."""
+    try:
+        return parse(data)
+    except FrameError as error:
+        mtype = data[0] >> 5 if data else None
+        if mtype == _REJOIN_REQUEST and not data[0] & 3:
+            return _read_rejoin(data[1:])
+        if mtype == _PROPRIETARY and not data[0] & 3:
+            return OtherFrame(mtype, data[1:])
+        return OtherFrame(mtype, data[1:], str(error))
+
+
+def _read_rejoin(rest: bytes) -> OtherFrame:
+    """Types 0 and 2: NetID, DevEUI, RJcount0; type 1: JoinEUI, DevEUI, RJcount1; the MIC behind them."""
+    by_network = len(rest) == 18 and rest[0] in (0, 2)
+    if not by_network and not (len(rest) == 23 and rest[0] == 1):
+        return OtherFrame(_REJOIN_REQUEST, rest, "The rejoin-request has no type, or not the length of its type.")
+    eui_at = 4 if by_network else 9
+    return OtherFrame(
+        _REJOIN_REQUEST,
+        rest,
+        rejoin_type=rest[0],
+        join_eui="" if by_network else rest[8:0:-1].hex().upper(),
+        dev_eui=rest[eui_at : eui_at + 8][::-1].hex().upper(),
+        net_id=int.from_bytes(rest[1:4], "little") if by_network else None,
+        rejoin_count=int.from_bytes(rest[-6:-4], "little"),
+        mic=rest[-4:],
+    )
 
 
 def parse(data: bytes) -> JoinRequest | SealedJoinAccept | DataFrame:

@@ -6,8 +6,8 @@ docs/design-language.md says when to use which; the page ``styleguide.html`` sho
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import cache
+from datetime import date, datetime
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
 from django import forms, template
@@ -16,8 +16,10 @@ from django.utils import formats, timezone
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, gettext_lazy, pgettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, pgettext_lazy
+
+from common import partitions
 
 register = template.Library()
 
@@ -111,6 +113,8 @@ SIGNAL: Final = (
     (-130.0, 2, pgettext_lazy("signal", "weak")),
     (float("-inf"), 1, pgettext_lazy("signal", "very weak")),
 )
+# Words of a moment's precision, and as datetime names them.
+PRECISIONS: Final = {"ms": "milliseconds", "s": "seconds", "min": "minutes"}
 _BAR_HEIGHTS: Final = (3, 5, 7, 9, 11)
 
 
@@ -122,6 +126,12 @@ def _sprite() -> str:
 @register.simple_tag
 def icon(name: str, css: str = "", label: str = "") -> SafeString:
     """A symbol of the sprite; hidden from screen readers unless ``label`` says what it tells."""
+    return _icon(name, css, str(label))
+
+
+# The same few pieces stand in every row of every list; typed, because safe text is not escaped and equals text that is.
+@lru_cache(maxsize=1024, typed=True)
+def _icon(name: str, css: str, label: str) -> SafeString:
     role = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
     return format_html(
         '<svg class="icon{}" {} focusable="false"><use href="{}#i-{}"/></svg>',
@@ -142,6 +152,11 @@ def status(kind: str, value: str, label: str = "", pill: bool = False) -> SafeSt
 @register.simple_tag
 def state(tone: str, name: str, word: str, pill: bool = False) -> SafeString:
     """A state that STATES does not have: a tone, a symbol of the sprite (or "pulse") and a word."""
+    return _state(tone, name, str(word), bool(pill))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _state(tone: str, name: str, word: str, pill: bool) -> SafeString:
     return format_html(
         '<span class="state{}" data-tone="{}">{}<span class="state-word">{}</span></span>',
         " state-pill" if pill else "",
@@ -193,6 +208,11 @@ def ago_texts() -> SafeString:
     return format_html_join(" ", 'data-ago-{}="{}"', texts.items())
 
 
+@lru_cache(maxsize=1024)
+def _day(day: date, _language: str | None) -> str:
+    return formats.date_format(day, "j M Y")
+
+
 @register.simple_tag
 def moment(
     value: datetime | None, show: str = "exact", precision: str = "s", note: str = "", never: str = ""
@@ -205,9 +225,11 @@ def moment(
     if value is None:
         return format_html('<span class="none">{}</span>', never or _("Never"))
     local = timezone.localtime(value)
-    clock = {"ms": f"H:i:s.{local.microsecond // 1000:03d}", "s": "H:i:s", "min": "H:i"}[precision]
-    day, time_of_day = formats.date_format(local, "j M Y"), formats.date_format(local, clock)
-    exact = format_html('{} <span class="clock">{}</span>', day, time_of_day)
+    exact = format_html(
+        '{} <span class="clock">{}</span>',
+        _day(local.date(), get_language()),
+        local.time().isoformat(PRECISIONS[precision]),
+    )
     since = format_html('<span data-ago="{}">{}</span>', local.isoformat(), ago(value, timezone.now()))
     shown, hidden = (since, exact) if show == "ago" else (exact, since)
     return format_html(
@@ -247,7 +269,12 @@ def signal(esp: float | None, number: bool = True) -> SafeString:
     bars, word = 0, _("no signal strength")
     if esp is not None:
         bars, word = next((count, str(text)) for bound, count, text in SIGNAL if esp >= bound)
-    text = format_html('<span class="num">{} dBm</span>', round(esp)) if esp is not None and number else ""
+    return _signal(bars, word, round(esp) if esp is not None and number else None)
+
+
+@lru_cache(maxsize=1024)
+def _signal(bars: int, word: str, number: int | None) -> SafeString:
+    text = format_html('<span class="num">{} dBm</span>', number) if number is not None else ""
     return format_html(
         '<span class="signal-bars" data-bars="{}">'
         '<svg viewBox="0 0 19 12" role="img" aria-label="{}">{}</svg>{}</span>',
@@ -377,3 +404,9 @@ def is_check(field: forms.BoundField) -> bool:
 def is_group(field: forms.BoundField) -> bool:
     """True for a set of radios or check boxes, which needs a legend and no label."""
     return isinstance(field.field.widget, forms.RadioSelect | forms.CheckboxSelectMultiple)
+
+
+@register.simple_tag
+def partition_alarms() -> list[str]:
+    """What is wrong with the day partitions, for support staff; empty as long as all is well."""
+    return partitions.alarms(timezone.now())

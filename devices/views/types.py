@@ -57,6 +57,9 @@ def show(request: PersonRequest, device_type: DeviceType) -> HttpResponse:
         "devices_url": f"{reverse('devices:list')}?{urlencode({'type': device_type.pk})}",
         "connectivity": connectivity.by_slug(device_type.connectivity).label,
         "keys": KeySource(device_type.key_source).label,
+        "timeout": span(
+            device_type.downlink_timeout_seconds or connectivity.by_slug(device_type.connectivity).downlink_timeout
+        ),
         "decoders": [DECODERS.get(slug, slug) for slug in device_type.decoders],
         "encoders": [ENCODERS.get(slug, slug) for slug in device_type.encoders],
         "commands": commands,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from devices.connectivity import Instruction
 
@@ -35,6 +36,10 @@ class LoraNetwork(ABC):
     @abstractmethod
     def send(self, identity: LoraIdentity, instruction: Instruction) -> None:
         """Queue a downlink under the instruction's correlation id."""
+
+    def has(self, identity: LoraIdentity, correlation_id: UUID) -> bool:
+        """Whether it has had the downlink of this id; False where it cannot be asked."""
+        return False
 
 
 def of(identity: LoraIdentity) -> LoraNetwork:

@@ -20,6 +20,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, unquote
 
+from django.utils.translation import gettext_noop
+
 from lora.events import (
     DownlinkAcknowledged,
     DownlinkFailed,
@@ -39,28 +41,28 @@ MAX_XML_DEPTH: Final = 16
 
 # Why a gateway or the network did not send in a window; C0 is a choice, not a fault.
 CAUSES: Final[Mapping[str, str]] = {
-    "00": "No failure.",
-    "A0": "The radio of the gateway has stopped.",
-    "A1": "The downlink radio of the gateway has stopped.",
-    "A2": "The ping slot was not available.",
-    "A3": "The radio of the gateway was busy.",
-    "A4": "The channel was in use (listen before talk).",
-    "A5": "The radio board of the gateway reported an error.",
-    "A6": "The packet forwarder of the gateway failed.",
-    "B0": "The downlink reached the gateway too late.",
-    "C0": "The network chose the second receive window.",
-    "D0": "The duty cycle of the gateway was used up.",
-    "DA": "The duty cycle of the network was used up.",
-    "DB": "The transmission would exceed the permitted dwell time.",
-    "DC": "No gateway with GPS time was available.",
-    "DD": "No gateway was connected.",
-    "DE": "The partner network refused the downlink.",
-    "DF": "The NetID is wrong.",
-    "E0": "The longest wait for class C (60 seconds) has passed.",
-    "E1": "The downlink queue of the network is full.",
-    "E2": "The downlink counter is not valid.",
-    "E3": "The validity time of the downlink has passed.",
-    "E4": "The downlink queue was emptied when the device joined again.",
+    "00": gettext_noop("No failure."),
+    "A0": gettext_noop("The radio of the gateway has stopped."),
+    "A1": gettext_noop("The downlink radio of the gateway has stopped."),
+    "A2": gettext_noop("The ping slot was not available."),
+    "A3": gettext_noop("The radio of the gateway was busy."),
+    "A4": gettext_noop("The channel was in use (listen before talk)."),
+    "A5": gettext_noop("The radio board of the gateway reported an error."),
+    "A6": gettext_noop("The packet forwarder of the gateway failed."),
+    "B0": gettext_noop("The downlink reached the gateway too late."),
+    "C0": gettext_noop("The network chose the second receive window."),
+    "D0": gettext_noop("The duty cycle of the gateway was used up."),
+    "DA": gettext_noop("The duty cycle of the network was used up."),
+    "DB": gettext_noop("The transmission would exceed the permitted dwell time."),
+    "DC": gettext_noop("No gateway with GPS time was available."),
+    "DD": gettext_noop("No gateway was connected."),
+    "DE": gettext_noop("The partner network refused the downlink."),
+    "DF": gettext_noop("The NetID is wrong."),
+    "E0": gettext_noop("The longest wait for class C (60 seconds) has passed."),
+    "E1": gettext_noop("The downlink queue of the network is full."),
+    "E2": gettext_noop("The downlink counter is not valid."),
+    "E3": gettext_noop("The validity time of the downlink has passed."),
+    "E4": gettext_noop("The downlink queue was emptied when the device joined again."),
 }
 
 _QUERY_ORDER: Final = ("LrnDevEui", "LrnFPort", "LrnInfos", "AS_ID", "Time")

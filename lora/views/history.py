@@ -91,6 +91,6 @@ def _listed(device: Device, asked: Asked, found: reading.Found, now: datetime) -
             "only": [(word, label, word in asked.texts) for word, (label, _condition) in ONLY.items()],
         },
         "jumps": asked.jumps(now),
-        "scanned": reading.SCANNED,
         "retention": settings.FRAME_RETENTION_DAYS,
+        "tiles": settings.MAP_TILES,
     }

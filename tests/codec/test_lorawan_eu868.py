@@ -25,6 +25,11 @@ def test_airtime(rate: int, size: int, crc: bool, milliseconds: float) -> None:
     assert eu868.airtime(rate, size, crc=crc) * 1000 == pytest.approx(milliseconds, abs=1e-6)
 
 
+def test_coding_rate_lengthens_the_payload_only() -> None:
+    # By hand from the formula: SF7, 23 bytes: 8 + 8 blocks of (CR + 4) symbols of 1.024 ms behind 12.25 symbols.
+    assert [round(eu868.airtime(5, 23, coding_rate=rate) * 1000, 3) for rate in (1, 4)] == [61.696, 86.272]
+
+
 @pytest.mark.parametrize(("rate", "milliseconds"), list(enumerate([1483, 823, 371, 206, 113, 62, 31])))
 def test_airtime_of_a_join_request(rate: int, milliseconds: int) -> None:
     assert round(eu868.airtime(rate, 23) * 1000) == milliseconds
@@ -47,6 +52,8 @@ def test_data_rates() -> None:
     assert [rate.max_payload for rate in eu868.DATA_RATES] == [51, 51, 51, 115, 242, 242, 242]
     assert [eu868.data_rate(factor) for factor in (12, 11, 10, 9, 8, 7)] == [0, 1, 2, 3, 4, 5]
     assert eu868.data_rate(7, 250) == 6
+    assert [rate.bit_rate for rate in eu868.DATA_RATES] == [250, 440, 980, 1760, 3125, 5470, 11000]
+    assert str(eu868.DATA_RATES[6]) == "SF7/250 kHz"
     with pytest.raises(ValueError, match="SF6"):
         eu868.data_rate(6)
 

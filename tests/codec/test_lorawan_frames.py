@@ -14,9 +14,11 @@ from codec.lorawan.frames import (
     FrameError,
     JoinAccept,
     JoinRequest,
+    OtherFrame,
     SealedJoinAccept,
     full_fcnt,
     parse,
+    read,
 )
 from codec.lorawan.keys import session_keys
 from codec.lorawan.mac import Direction
@@ -26,14 +28,14 @@ PUBLISHED = bytes.fromhex("40F17DBE4900020001954378762B11FF0D")
 keys16 = st.binary(min_size=16, max_size=16)
 
 
-def read(data: bytes) -> DataFrame:
+def data_frame(data: bytes) -> DataFrame:
     frame = parse(data)
     assert isinstance(frame, DataFrame)
     return frame
 
 
 def test_published_frame_is_read_verified_and_decrypted() -> None:
-    frame = read(PUBLISHED)
+    frame = data_frame(PUBLISHED)
     assert (frame.direction, frame.confirmed, frame.dev_addr) == (Direction.UPLINK, False, 0x49BE7DF1)
     assert (frame.fcnt16, frame.fport, frame.mic.hex()) == (2, 1, "2b11ff0d")
     assert frame.verify(NWK, 2)
@@ -70,7 +72,7 @@ def test_published_join_accept_of_zeros() -> None:
 
 
 def test_published_frame_with_options() -> None:
-    frame = read(bytes.fromhex("4084412505A3010009110308B33750F504D4B86A"))
+    frame = data_frame(bytes.fromhex("4084412505A3010009110308B33750F504D4B86A"))
     assert (frame.fopts.hex(), frame.fport, frame.adr, frame.ack, frame.fcnt16) == ("091103", 8, True, True, 1)
 
 
@@ -158,7 +160,7 @@ def test_data_frame_comes_back(
         ack=ack,
         fpending=fpending and not up,
     )
-    again = read(frame.build())
+    again = data_frame(frame.build())
     assert again == frame
     assert again.verify(nwk, fcnt)
     assert again.decrypt(nwk_skey=nwk, app_skey=app, fcnt=fcnt) == payload
@@ -176,6 +178,55 @@ def test_any_bytes_are_a_frame_or_a_frame_error(data: bytes) -> None:
             frame.open(bytes(16))
     elif isinstance(frame, DataFrame):
         assert len(frame.build()) == len(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_as_something(data: bytes) -> None:
+    frame = read(data)
+    if isinstance(frame, OtherFrame):
+        assert (frame.mtype, frame.rest) == (data[0] >> 5 if data else None, data[1:])
+        with pytest.raises(FrameError):
+            parse(data)
+    else:
+        assert frame == parse(data)
+
+
+def test_rejoin_requests_and_proprietary_frames_are_told_apart() -> None:
+    by_network = read(bytes.fromhex("C0 00 130000 8B331700 00AC5900 0200 DEADBEEF"))
+    assert by_network == OtherFrame(
+        6,
+        bytes.fromhex("00 130000 8B331700 00AC5900 0200 DEADBEEF"),
+        rejoin_type=0,
+        dev_eui="0059AC000017338B",
+        net_id=0x13,
+        rejoin_count=2,
+        mic=bytes.fromhex("DEADBEEF"),
+    )
+    by_join_eui = read(bytes.fromhex("C0 01 010000D07ED5B370 8B33170000AC5900 0300 DEADBEEF"))
+    assert isinstance(by_join_eui, OtherFrame)
+    assert (by_join_eui.rejoin_type, by_join_eui.join_eui) == (1, "70B3D57ED0000001")
+    assert (by_join_eui.dev_eui, by_join_eui.net_id, by_join_eui.rejoin_count) == ("0059AC000017338B", None, 3)
+    assert read(bytes.fromhex("E0010203")) == OtherFrame(7, b"\x01\x02\x03")
+
+
+@pytest.mark.parametrize(
+    ("data", "mtype", "words"),
+    [
+        ("", None, "empty"),
+        ("C003" + "00" * 17, 6, "type"),
+        ("C001" + "00" * 17, 6, "type"),
+        ("E1010203", 7, "major"),
+        ("C1", 6, "major"),
+        ("40F1", 2, "12 bytes"),
+        ("00" * 22, 0, "23 bytes"),
+    ],
+)
+def test_why_bytes_are_no_frame_is_said(data: str, mtype: int | None, words: str) -> None:
+    frame = read(bytes.fromhex(data))
+    assert isinstance(frame, OtherFrame)
+    assert frame.mtype == mtype
+    assert words in frame.problem
+    assert frame.rejoin_type is None
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from common import partitions
+from accounts.models import User
+from common import partitions, tasks
 
 TABLE = "lora_frame"
 pytestmark = pytest.mark.django_db
@@ -54,3 +57,114 @@ def test_creating_what_exists_makes_nothing() -> None:
     today = datetime.now(UTC).date()
     assert partitions.create(TABLE, today, today) == 0
     assert partitions.create(TABLE, date(2020, 1, 1), date(2020, 1, 3)) == 3
+
+
+# --- the alarm before a day is missing ---
+
+NAMES = ["devices_senmlmessage", "lora_frame", "twin_sample"]
+
+
+def test_alarm_watches_every_partitioned_table() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'p' ORDER BY relname")
+        assert [row[0] for row in cursor.fetchall()] == NAMES
+    assert sorted(one.table for one in partitions.coverage(datetime.now(UTC))) == NAMES
+
+
+def test_all_is_well_as_long_as_the_days_are_made() -> None:
+    now = datetime.now(UTC)
+    partitions.maintain(now)
+    assert partitions.alarms(now) == []
+    assert {one.ahead for one in partitions.coverage(now)} == {partitions.AHEAD_DAYS}
+
+
+def test_alarm_comes_days_before_rows_would_land_in_the_default_partition_and_goes_away() -> None:
+    """The clock goes on while nobody makes partitions."""
+    now = datetime.now(UTC)
+    partitions.maintain(now)
+    first_alarm = next(day for day in range(30) if partitions.alarms(now + timedelta(days=day)))
+    first_lost = next(day for day in range(30) if insert(now + timedelta(days=day)).endswith("_default"))
+    assert (first_alarm, first_lost) == (partitions.AHEAD_DAYS - partitions.ALARM_DAYS + 1, partitions.AHEAD_DAYS + 1)
+    later = now + timedelta(days=first_alarm)
+    until = f"{now + timedelta(days=partitions.AHEAD_DAYS):%Y-%m-%d}"
+    assert f"lora_frame: partitions are made until {until}, which is 2 days ahead." in partitions.alarms(later)
+    partitions.maintain(later)
+    assert partitions.alarms(later) == []
+
+
+def test_hole_in_the_days_is_an_alarm_whatever_comes_after_it() -> None:
+    now = datetime.now(UTC)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {TABLE}_{now + timedelta(days=2):%Y%m%d}")
+    assert [one for one in partitions.alarms(now) if "1 day ahead" in one and one.startswith(f"{TABLE}:")]
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {TABLE}_{now:%Y%m%d}")
+    assert f"{TABLE}: there is no partition for today, {now:%Y-%m-%d}." in partitions.alarms(now)
+
+
+def test_rows_in_the_default_partition_are_told_and_move_into_their_day_once_it_is_made() -> None:
+    now = datetime.now(UTC)
+    partitions.maintain(now)
+    later = now + timedelta(days=20)
+    assert insert(later) == f"{TABLE}_default"
+    assert f"{TABLE}: 1 row stands outside all days, in {TABLE}_default." in partitions.alarms(now)
+    partitions.maintain(later)
+    assert partitions.alarms(later) == []
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT tableoid::regclass::text FROM {TABLE} WHERE received_at = %s", [later])
+        assert cursor.fetchall() == [(f"{TABLE}_{later:%Y%m%d}",)]
+        cursor.execute(f"SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = '{TABLE}_{later:%Y%m%d}'::regclass)")
+        assert cursor.fetchone() == (True,)
+
+
+def test_rows_from_before_all_days_go_with_the_next_round() -> None:
+    now = datetime.now(UTC)
+    insert(datetime(2018, 10, 19, tzinfo=UTC))
+    assert any("outside all days" in alarm for alarm in partitions.alarms(now))
+    partitions.maintain(now)
+    assert partitions.alarms(now) == []
+
+
+def test_many_stray_rows_are_not_all_counted() -> None:
+    many = partitions.Coverage(TABLE, date(2026, 1, 1), date(2026, 1, 8), partitions.MOST_COUNTED + 1)
+    assert many.alarms == [f"{TABLE}: more than 1000 rows stand outside all days, in {TABLE}_default."]
+
+
+def test_nothing_is_deleted_row_by_row() -> None:
+    """What is older than the retention goes as a table."""
+    later = datetime.now(UTC) + timedelta(days=5)
+    with CaptureQueriesContext(connection) as captured:
+        partitions.maintain(later)
+    statements = [query["sql"] for query in captured.captured_queries]
+    assert sum(statement.startswith("DROP TABLE") for statement in statements) >= 5
+    assert not [statement for statement in statements if "DELETE" in statement]
+
+
+def test_the_hourly_round_writes_an_alarm_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    tasks.maintain_partitions()
+    assert caplog.records == []
+    insert(datetime.now(UTC) + timedelta(days=300))
+    tasks.maintain_partitions()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"partitions: {TABLE}: 1 row stands outside all days, in {TABLE}_default."
+    ]
+    assert caplog.records[0].levelname == "ERROR"
+
+
+def test_readiness_tells_it_and_stays_ready(client: Client) -> None:
+    assert client.get("/readyz").json() == {"ready": True, "down": [], "degraded": []}
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {TABLE}_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}")
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    told = response.json()
+    assert told["ready"] and [one.split(":")[0] for one in told["degraded"]] == [TABLE]
+
+
+def test_support_staff_see_it_first(client: Client) -> None:
+    client.force_login(User.objects.create_superuser("support@example.com", "a password of some length"))
+    assert "partitions are made until" not in client.get("/admin/").content.decode()
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {TABLE}_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}")
+    page = client.get("/admin/").content.decode()
+    assert 'role="alert"' in page and f"{TABLE}: partitions are made until" in page

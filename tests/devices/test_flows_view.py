@@ -35,6 +35,7 @@ def flow(cast: Cast) -> Flow:
 class TestTab:
     def test_flows_and_their_projects_are_listed(self, cast: Cast, flow: Flow) -> None:
         device = factories.device(cast.project, in_flow=flow)
+        factories.destination(flow)
         html = cast.client(cast.viewer).get(f"/devices/{device.pk}/flows/").content.decode()
         assert f'class="row-link" href="/flows/{flow.pk}/">Climate<' in html
         assert "Greenhouses" in html

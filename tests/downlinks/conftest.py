@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from devices import connectivity
 from devices.connectivity import Instruction
 from devices.models import Device
 from downlinks import services
-from downlinks.models import Downlink
+from downlinks.models import MOVES, Downlink
 from lora.registration import Lora
 from tests import factories
 from tests.cast import Cast
@@ -31,12 +32,16 @@ def at(seconds: float) -> datetime:
 
 class RecordedNetwork(Lora):
     """Takes an instruction once per correlation id, as the contract of ``send`` asks. ``answers``: errors to raise,
-    one per call, None for none. ``during``: what happens while it is asked."""
+    one per call, None for none, :func:`lost` where it had the instruction all the same. ``during``: what happens while
+    it is asked. ``knows``: whether it says what it has had. ``had``: how often it was given each."""
 
     def __init__(self) -> None:
         self.calls: list[Instruction] = []
         self.answers: list[Exception | None] = []
         self.during: Any = None
+        self.knows = False
+        self.asked: list[UUID] = []
+        self.had: Counter[UUID] = Counter()
         self.room: int | None = 51
         self.rooms: dict[int, int] = {}
 
@@ -45,9 +50,15 @@ class RecordedNetwork(Lora):
         if self.during:
             self.during()
         answer = self.answers.pop(0) if self.answers else None
+        if answer is None or getattr(answer, "had", False):
+            self.had[instruction.correlation_id] += 1
         if answer:
             raise answer
         return True
+
+    def has(self, device: Device, correlation_id: UUID) -> bool:
+        self.asked.append(correlation_id)
+        return self.knows and correlation_id in self.had
 
     def largest_payloads(self, devices: Iterable[Device]) -> dict[int, int | None]:
         return {device.pk: self.rooms.get(device.pk, self.room) for device in devices}
@@ -56,6 +67,47 @@ class RecordedNetwork(Lora):
     def taken(self) -> list[UUID]:
         """The distinct instructions, in the order of their first call."""
         return list(dict.fromkeys(call.correlation_id for call in self.calls))
+
+
+def lost(error: BaseException) -> Any:
+    """The instruction reaches the network; its answer does not come back."""
+    error.had = True  # type: ignore[attr-defined]
+    return error
+
+
+# A state that changes by itself, or a final one that changes, is refused by the database during these tests.
+GUARD = """
+CREATE OR REPLACE FUNCTION downlinks_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.state <> NEW.state AND (OLD.state || '>' || NEW.state) <> ALL('{moves}'::text[])
+        OR OLD.finished_at IS NOT NULL AND OLD.finished_at IS DISTINCT FROM NEW.finished_at THEN
+        RAISE EXCEPTION 'no move of the table: % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER downlinks_guard BEFORE UPDATE ON downlinks_downlink
+FOR EACH ROW EXECUTE FUNCTION downlinks_guard();
+"""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def moves_of_the_table_only(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Of all that these tests do, in this process and in real workers, nothing moves an instruction otherwise than
+    MOVES says."""
+    moves = {f"{before.value}>{after.value}" for each in MOVES.values() for before, after in each.items()}
+    if not connection.settings_dict["NAME"].startswith("test_"):
+        # None of the chosen tests has a database, and so there is none.
+        yield
+        return
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            cursor.execute(GUARD.replace("{moves}", "{" + ",".join(sorted(moves)) + "}"))
+        connection.close()
+    yield
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION downlinks_guard CASCADE")
+        connection.close()
 
 
 @pytest.fixture

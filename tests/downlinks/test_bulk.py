@@ -222,7 +222,7 @@ def test_each_device_gets_one_at_the_end_of_its_queue(
     ids = [one.pk for one in fleet]
     rung: list[Any] = []
     told: list[Any] = []
-    monkeypatch.setattr(tasks.run_downlink, "apply_async", lambda args, **_options: rung.append(args[0]))
+    monkeypatch.setattr(tasks.run_downlinks, "apply_async", lambda args, **_options: rung.extend(args[0]))
     monkeypatch.setattr(live, "publish", lambda changes: told.append({pk for pk, _parts in changes}))
     with django_capture_on_commit_callbacks(execute=True):
         assert apply(ids, actor=cast.operator) == {}

@@ -9,12 +9,15 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import IntegrityError, connection, transaction
 
+from devices import many
+from devices import network as devices_network
 from devices.errors import NetworkRefused, NetworkUnavailable
 from devices.models import Connection, Device, DeviceType
-from devices.services import activate, deactivate
-from downlinks import execution, queue, tasks
+from devices.services import activate, deactivate, link_flow, unlink_flow
+from downlinks import execution, handover, queue, tasks
 from downlinks.models import Cause, Downlink, Event
-from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, at_once, states
+from tests.cast import Cast
+from tests.downlinks.conftest import T0, RecordedNetwork, again, ask, ask_senml, at, at_once, lost, states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
 DAY = 86400
@@ -24,7 +27,7 @@ DAY = 86400
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The devices that were rung for, whether or not the transaction commits."""
     found: list[int] = []
-    monkeypatch.setattr(queue, "ring", found.append)
+    monkeypatch.setattr(queue, "ring", lambda *ids: found.extend(ids))
     return found
 
 
@@ -57,6 +60,18 @@ def test_type_says_how_long(device: Device) -> None:
     downlink = ask(device)
     execution.run(device.pk, now=at(0))
     assert again(downlink).deadline == at(90)
+
+
+@pytest.mark.parametrize("own", [None, 90])
+def test_settings_say_how_long_where_the_type_does_not(
+    device: Device, fetching: Device, settings: Any, own: int | None
+) -> None:
+    """Per connectivity, and per type over it."""
+    settings.DOWNLINK_TIMEOUT_SECONDS = {"lora": 600, "m2m": 1, "internet": 1200}
+    DeviceType.objects.update(downlink_timeout_seconds=own)
+    first, second = ask(device), ask_senml(fetching)
+    execution.run(device.pk, now=at(0)), handover.hand_over(fetching.pk, at(0))
+    assert [again(first).deadline, again(second).deadline] == [at(own or 600), at(own or 1200)]
 
 
 def test_run_without_anything_to_do(device: Device, network: RecordedNetwork) -> None:
@@ -222,10 +237,112 @@ def test_deactivated_holds_the_queue(device: Device, network: RecordedNetwork, r
     assert execution.sweep(at(100)) == 0
     assert (states(device), network.calls, rung) == (["pending"], [], [])
     activate(device=device, actor=None)
-    assert execution.sweep(at(101)) == 1
     assert rung == [device.pk]
+    assert execution.sweep(at(101)) == 1, "and where that ring is lost"
+    assert rung == [device.pk] * 2
     assert execution.run(device.pk, now=at(101))
     assert len(network.calls) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", ["device", "bulk", "network", "flow"])
+def test_active_again_releases_the_queue_at_once(
+    cast: Cast, device: Device, network: RecordedNetwork, rung: list[int], way: str
+) -> None:
+    """S5: with the change itself, without a round of the sweeper."""
+    ask(device), ask(device)
+    flow = device.flow_links.get().flow
+    if way == "flow":
+        unlink_flow(device=device, flow=flow, actor=None)
+    elif way == "network":
+        Device.objects.update(connection_status=Connection.DEACTIVATED)
+        devices_network.request_switch(device=device, operation="activate", actor=None)
+    else:
+        deactivate(device=device, actor=None)
+    assert not execution.run(device.pk, now=at(100))
+    rung.clear()
+    match way:
+        case "device":
+            activate(device=device, actor=None)
+        case "bulk":
+            with transaction.atomic():
+                many.activate([device.pk], None)
+        case "flow":
+            link_flow(device=device, flow=flow, actor=None)
+        case "network":
+            network.activate = lambda _device: None  # type: ignore[method-assign]
+            assert devices_network.run(device.pk)
+    assert rung == [device.pk]
+    assert execution.run(device.pk, now=at(100))
+    rung.clear()
+    queue.release([device.pk])
+    assert rung == [], "the network has the first one: there is nothing to send"
+
+
+HELD = [
+    ({"processing_status": "deactivated"}, "is deactivated: its instructions wait"),
+    ({"processing_status": "not_linked", "flow_count": 0}, "is in no Flow"),
+    ({"connection_status": "deactivated"}, "connectivity is deactivated"),
+    ({"connection_status": "failed"}, "not active on its network"),
+]
+
+
+@pytest.mark.parametrize(("held", "says"), HELD)
+def test_why_an_instruction_waits(device: Device, held: dict[str, Any], says: str) -> None:
+    """And it is true: what is said to be held is not claimed."""
+    first, second = ask(device), ask(device)
+    Device.objects.filter(pk=device.pk).update(**held)
+    device.refresh_from_db()
+    for downlink in (first, second):
+        assert says in execution.waiting_reason(device, again(downlink))
+    assert not execution.run(device.pk, now=at(100))
+
+
+def test_what_is_on_its_way_or_finished_waits_for_nothing(device: Device) -> None:
+    first, second = ask(device), ask(device)
+    assert execution.waiting_reason(device, first) == ""
+    assert execution.waiting_reason(device, second) == "It waits for the instructions before it."
+    execution.run(device.pk, now=at(1))
+    deactivate(device=device, actor=None)
+    device.refresh_from_db()
+    assert execution.waiting_reason(device, again(first)) == "", "the network has it"
+    execution.sweep(at(DAY + 1))
+    assert execution.waiting_reason(device, again(first)) == ""
+    assert "deactivated" in execution.waiting_reason(device, again(second))
+
+
+# --- asking before sending again ---
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_network_is_asked_before_it_is_sent_again(device: Device, network: RecordedNetwork, knows: bool) -> None:
+    """A worker that died after the network had it: a network that can say so is not given it a second time."""
+    downlink = ask(device)
+    network.knows = knows
+    network.answers = [lost(SystemExit())]
+    with pytest.raises(SystemExit):
+        execution.run(device.pk, now=at(0))
+    assert network.asked == [], "the first time there is nothing to ask"
+    assert execution.run(device.pk, now=at(30))
+    assert network.asked == [downlink.correlation_id]
+    assert len(network.calls) == (1 if knows else 2)
+    assert again(downlink).accepted_at == at(30)
+
+
+def test_network_that_does_not_answer_the_question_is_asked_later(
+    device: Device, network: RecordedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downlink = ask(device)
+    network.answers = [NetworkUnavailable("no answer")]
+    execution.run(device.pk, now=at(0))
+
+    def unavailable(*_args: Any) -> bool:
+        raise NetworkUnavailable("still none")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(network, "has", unavailable)
+        execution.run(device.pk, now=at(2))
+    assert (again(downlink).reason, again(downlink).due_at, len(network.calls)) == ("still none", at(7), 1)
 
 
 def test_deactivated_holds_a_second_try_and_the_deadline_stays(device: Device, network: RecordedNetwork) -> None:

@@ -75,6 +75,23 @@ def test_not_on_air_is_failed_in_words(device: Device, confirmed: bool) -> None:
     assert row.reason == "The duty cycle of the gateway was used up."
 
 
+@pytest.mark.parametrize("delivered", [True, False])
+def test_frame_is_kept_as_far_as_the_network_tells(device: Device, delivered: bool) -> None:
+    downlink = executing(device, confirmed=True)
+    reports.on_sent(device.pk, name(downlink), at(60), delivered=delivered, gateway="LRR1", window="RX2", fcnt=0)
+    reports.on_sent(device.pk, name(downlink), at(70))
+    row = again(downlink)
+    assert (row.gateway, row.window, row.fcnt_down) == ("LRR1", "RX2", 0)
+
+
+def test_frame_of_a_late_report_is_kept(device: Device) -> None:
+    downlink = executing(device, confirmed=True)
+    execution.sweep(at(1 + DAY))
+    reports.on_sent(device.pk, name(downlink), at(DAY + 5), gateway="LRR1", window="RX1", fcnt=7)
+    row = again(downlink)
+    assert (row.state, row.gateway, row.window, row.fcnt_down) == ("failed", "LRR1", "RX1", 7)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_given_up_is_failed(device: Device, named: bool) -> None:
     downlink, after = executing(device), ask(device)

@@ -17,7 +17,7 @@ from downlinks.errors import InstructionRefused
 from downlinks.models import Downlink, Source
 from flows.models import Flow
 from tests.cast import Cast
-from tests.downlinks.conftest import RecordedNetwork, again, ask, at, at_once, states
+from tests.downlinks.conftest import RecordedNetwork, again, ask, ask_senml, at, at_once, states
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unscoped")]
 
@@ -179,3 +179,112 @@ def test_finish_against_request_leaves_a_head(device: Device, turn: int) -> None
 
     at_once(2, work)
     assert list(Downlink.objects.filter(head=True).values_list("number", "state")) == [(2, "pending")]
+
+
+# --- valid until, again, all at once ---
+
+
+def test_valid_until_is_kept_and_recorded(device: Device) -> None:
+    downlink = ask(device, valid_until=at(60))
+    assert again(downlink).valid_until == at(60)
+    assert AuditEntry.objects.get(action="downlink.requested").after["valid_until"] == at(60).isoformat()
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 367 * 86400])
+def test_valid_until_is_to_come_and_within_a_year(device: Device, seconds: int) -> None:
+    with pytest.raises(InstructionRefused) as refusal:
+        ask(device, valid_until=at(seconds))
+    assert refusal.value.field == "valid_until"
+    assert not Downlink.objects.exists()
+
+
+def test_same_page_with_another_end_is_another_request(device: Device) -> None:
+    token = UUID(int=5)
+    numbers = [ask(device, token=token, valid_until=at(end)).number for end in (60, 60, 90)]
+    assert [*numbers, ask(device, token=token).number] == [1, 1, 2, 3]
+
+
+def test_send_again_stands_at_the_end_with_the_same_content(cast: Cast, device: Device) -> None:
+    ask(device, b"\x0a\xff", confirmed=True, label="Open", source=Source.DESIRED), ask(device)
+    services.cancel(device=device, number=1, actor=cast.operator)
+    made = services.send_again(device=device, number=1, actor=cast.operator, now=at(9))
+    row = again(made)
+    assert (row.number, row.again, row.state, row.source, row.label) == (3, 1, "pending", "page", "Open")
+    assert (row.fport, bytes(row.payload), row.confirmed, row.requested_by) == (2, b"\x0a\xff", True, cast.operator)
+    assert AuditEntry.objects.filter(action="downlink.requested").latest("pk").after["again"] == 1
+
+
+def test_send_again_of_senml_has_one_base_name(cast: Cast, fetching: Device) -> None:
+    first = ask_senml(fetching)
+    services.cancel(device=fetching, number=1, actor=cast.operator)
+    made = services.send_again(device=fetching, number=1, actor=cast.operator)
+    assert bytes(again(made).payload) == bytes(again(first).payload)
+
+
+def test_send_again_twice_from_one_page_is_one(device: Device) -> None:
+    ask(device)
+    services.cancel(device=device, number=1, actor=None)
+    token = UUID(int=5)
+    made = [services.send_again(device=device, number=1, actor=None, token=token) for _turn in range(2)]
+    assert {each.number for each in made} == {2}
+
+
+def test_send_again_only_of_what_is_finished(device: Device) -> None:
+    ask(device), ask(device)
+    execution.run(device.pk, now=at(1))
+    for number in (1, 2, 77):
+        with pytest.raises(StateConflict):
+            services.send_again(device=device, number=number, actor=None)
+    assert Downlink.objects.count() == 2
+
+
+def test_send_again_has_the_checks_of_a_request(device: Device) -> None:
+    ask(device)
+    services.cancel(device=device, number=1, actor=None)
+    deactivate(device=device, actor=None)
+    with pytest.raises(InstructionRefused):
+        services.send_again(device=device, number=1, actor=None)
+    assert Downlink.objects.count() == 1
+
+
+def test_cancel_says_who(cast: Cast, device: Device) -> None:
+    downlink = ask(device)
+    services.cancel(device=device, number=1, actor=cast.operator)
+    assert again(downlink).cancelled_by == cast.operator
+
+
+def test_cancel_all_leaves_the_one_that_executes(cast: Cast, device: Device) -> None:
+    for _index in range(4):
+        ask(device)
+    execution.run(device.pk, now=at(1))
+    assert services.cancel_all(device=device, actor=cast.operator, now=at(2)) == 3
+    assert states(device) == ["executing", *["cancelled"] * 3]
+    assert {row.cancelled_by for row in Downlink.objects.filter(finished_at=at(2))} == {cast.operator}
+    entry = AuditEntry.objects.get(action="downlink.cancelled")
+    assert (entry.before, entry.after) == ({"numbers": [2, 3, 4], "state": "pending"}, {"state": "cancelled"})
+    assert services.cancel_all(device=device, actor=cast.operator) == 0
+    assert AuditEntry.objects.filter(action="downlink.cancelled").count() == 1
+
+
+def test_cancel_all_with_the_head_leaves_an_empty_queue(device: Device) -> None:
+    ask(device), ask(device)
+    assert services.cancel_all(device=device, actor=None) == 2
+    assert not Downlink.objects.filter(head=True).exists()
+    assert ask(device).head
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("turn", range(3))
+def test_cancel_all_against_claim_and_request(device: Device, network: RecordedNetwork, turn: int) -> None:
+    ask(device), ask(device)
+    work = [
+        lambda: services.cancel_all(device=device, actor=None, now=at(1)),
+        lambda: execution.run(device.pk, now=at(1)),
+        lambda: ask(device).number,
+    ]
+    cancelled, claimed, _number = at_once(3, lambda index: work[index]())
+    found = states(device)
+    assert found.count("cancelled") == cancelled
+    assert found.count("executing") == claimed == len(network.calls)
+    open_ones = [number for number, state in enumerate(found, 1) if state in {"pending", "executing"}]
+    assert list(Downlink.objects.filter(head=True).values_list("number", flat=True)) == open_ones[:1]

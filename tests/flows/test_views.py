@@ -97,6 +97,7 @@ class TestFlow:
     def test_page_tells_name_decoding_and_devices(self, cast: Cast) -> None:
         flow = factories.flow(cast.project, "Climate", decoder="cayenne-lpp", description="All houses")
         device = factories.lora_device(cast.project, name="House 1", in_flow=flow)
+        factories.destination(flow)
         html = cast.client(cast.viewer).get(f"/flows/{flow.pk}/").content.decode()
         for text in ("Climate", "CayenneLPP", "All houses", "Greenhouses", f'href="/devices/{device.pk}/"'):
             assert text in html

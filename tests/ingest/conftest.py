@@ -21,7 +21,7 @@ from django_scopes import scopes_disabled
 from codec import tokens
 from devices import live
 from devices.models import Device
-from ingest import stream, views
+from ingest import refusals, stream, views
 from ingest.keeper import keeper
 from ingest.pipeline import Entry
 from lora.models import Network, NetworkKind
@@ -47,6 +47,7 @@ def fresh_stores(request: pytest.FixtureRequest) -> Iterator[None]:
     if transactional:
         request.getfixturevalue("transactional_db")
     yield
+    refusals.settle()
     barrier = Barrier(views.THREADS)
 
     def close() -> None:

@@ -117,6 +117,7 @@ def test_flow_that_names_the_codec_has_nothing_else(device: Device) -> None:
     codec_of(device, GOOD)
     told(device, minute=1)
     assert set(reported(device)) == {"temperature", "door_open"}
+    assert not Frame.objects.filter(detail__has_key="unreadable").exists()
     DeviceType.objects.update(codec=None)
     codec_of(device, SAYS_NO)
     told(device)
@@ -160,7 +161,8 @@ def test_codec_without_a_version_in_use_is_passed_over(device: Device) -> None:
 def test_error_costs_neither_the_frame_nor_the_decoders(device: Device, source: str, sentence: str) -> None:
     codec_of(device, source)
     told(device)
-    assert Frame.objects.filter(device_id=device.pk).count() == 1
+    frame = Frame.objects.get(device_id=device.pk)
+    assert sentence in frame.detail["unreadable"], "the search for messages with errors finds it (L5)"
     assert set(reported(device)) == {"payload", "port", "timeOrigin"}
     held = problem(device)
     assert held is not None

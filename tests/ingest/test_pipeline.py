@@ -230,9 +230,9 @@ def test_statements_do_not_grow_with_the_batch(cast: Cast) -> None:
     few, many = statements(lambda: process(small)), statements(lambda: process(large))
     assert few == many
     # Identities, devices without rows, devices, Flows; stage, COPY, insert, empty stage; places; summaries, twice;
-    # packs; states;
-    # twins, columns, samples and the names of their values (only of names that the process has not met); a savepoint.
-    assert many == 19
+    # packs; states; twins, columns, samples and the names of their values (only of names that the process has not met),
+    # two savepoints; where the values go.
+    assert many == 22
     assert Frame.objects.filter(latitude=52.0).count() == 8
 
 

@@ -14,8 +14,8 @@ from django.db import OperationalError, connection
 
 from devices.models import Connection, Device
 from devices.services import deactivate
-from downlinks import handover, services
-from downlinks.models import Downlink
+from downlinks import execution, handover, services
+from downlinks.models import Cause, Downlink
 from ingest import stream, views
 from ingest.pipeline import Entry
 from lora.models import Network
@@ -86,7 +86,8 @@ def test_length_is_refused_before_the_body_is_read(length: str) -> None:
     answer = call(ingestion, INTERNET, b"[]")
     expected = (413, "too-large") if length.isdecimal() and len(length) <= 18 else (400, "bad-length")
     assert (answer.status, answer.code) == expected
-    assert not read
+    # One piece of what is too large is looked at, for the name of the device in it.
+    assert read == (["read"] if answer.status == 413 else [])
 
 
 def test_chunks_are_counted_while_they_come() -> None:
@@ -418,3 +419,39 @@ def test_shard_of_a_device_is_stable(settings: Any) -> None:
     shards = [stream.shard_of(f"{number:016X}") for number in range(400)]
     assert [shards.count(shard) > 60 for shard in range(4)] == [True] * 4
     assert stream.shard_of(DEV_EUI) == 2
+
+
+@transactional
+@pytest.mark.parametrize("way", [M2M, INTERNET])
+def test_instruction_goes_from_request_to_each_of_its_ends(cast: Cast, way: str) -> None:
+    """Pending until a message comes; handed over in its answer, one per answer; the next new message delivers it.
+    Failed where none comes in time, or where its own end comes first. A worker that was there before changes nothing.
+    """
+    make = factories.m2m_device if way == M2M else factories.internet_device
+    device = make(cast.project, in_flow=factories.flow(cast.project))
+    numbers = iter(range(99))
+
+    def message() -> Any:
+        body = pack(device, {"n": "t", "v": next(numbers)})
+        answer = post(way, body, headers=token(body))
+        assert answer.status == 200
+        return json.loads(answer.body)[0]["v"] if answer.body else None
+
+    first, second = ask(device, 1), ask(device, 2)
+    execution.run(device.pk)
+    assert states(device) == ["executing", "pending"], "a worker claims it; nobody but the device takes it away"
+    assert message() == 1
+    assert states(device) == ["executing", "pending"]
+    assert message() == 2
+    assert states(device) == ["delivered", "executing"]
+    handed = Downlink.objects.get(pk=second.pk)
+    assert handed.executing_at == handed.accepted_at == handed.sent_at
+    execution.sweep(handed.deadline)
+    assert Downlink.objects.get(pk=second.pk).cause == Cause.NOT_BACK
+    ask(device, 3)
+    Downlink.objects.filter(number=3).update(valid_until=now() - timedelta(seconds=1))
+    assert message() is None, "not valid any more, whether or not the sweeper was there"
+    execution.sweep(now())
+    assert states(device) == ["delivered", "failed", "failed"]
+    assert Downlink.objects.get(device=device, number=3).cause == Cause.EXPIRED
+    assert Downlink.objects.get(pk=first.pk).cause == ""

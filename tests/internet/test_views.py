@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import cbor2
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -44,7 +45,7 @@ def tab(cast: Cast, device: Device, **headers: str) -> str:
 
 
 def example_on(page: str) -> str:
-    found = re.search(r'<pre class="code">(SECRET=.*?)</pre>', page, re.DOTALL)
+    found = re.search(r'<pre class="code" id="example-curl">(.*?)</pre>', page, re.DOTALL)
     assert found
     return html.unescape(found[1])
 
@@ -152,3 +153,50 @@ def test_number_of_queries_does_not_grow_with_the_messages(cast: Cast, device: D
             assert client.get(url(device)).status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def arrived(device: Device, amount: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO devices_senmlmessage (device_id, received_at, seq, records, digest, body)"
+            " SELECT %s, now() - n / 2 * interval '1 second', n, 1, '',"
+            " convert_to('[{\"n\":\"m' || n || '\",\"v\":1}]', 'UTF8') FROM generate_series(1, %s) n",
+            [device.pk, amount],
+        )
+
+
+def test_messages_are_paged_without_a_gap_or_a_repeat(cast: Cast, device: Device) -> None:
+    """Some came in the same moment."""
+    arrived(device, 45)
+    seen: list[str] = []
+    address: str | None = url(device)
+    pages = 0
+    while address:
+        page = html.unescape(cast.client(cast.viewer).get(address).content.decode())
+        seen += re.findall(r'<td class="m-main">(m\d+)</td>', page)
+        older = re.search(r'href="([^"]*\?before=[^"]+)"', page)
+        # What is older does not change: it is not read again by itself.
+        assert ("sse:messages" in page.split('id="internet-messages"')[1]) is (pages == 0)
+        address, pages = (older[1] if older else None), pages + 1
+    assert pages == 3 and len(seen) == len(set(seen)) == 45
+
+
+@pytest.mark.parametrize("key", ["x", "99999999999999999999-1", "20260101000000000000-x", "-", "%00"])
+def test_key_that_is_none_shows_the_newest(cast: Cast, device: Device, key: str) -> None:
+    arrived(device, 2)
+    page = cast.client(cast.viewer).get(f"{url(device)}?before={key}").content.decode()
+    assert page.count('<td class="m-main">m') == 2
+
+
+def test_message_shows_measurements_time_and_raw(cast: Cast, device: Device) -> None:
+    body = json.dumps([{"bn": identity_of(device).base_name, "bt": 1767225600, "n": "a", "u": "Cel", "v": 21.5}])
+    other = cbor2.dumps([{-2: "x", 0: "on", 4: True}])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO devices_senmlmessage (device_id, received_at, seq, records, digest, body)"
+            " VALUES (%s, now(), 1, 1, '', %s), (%s, now(), 2, 1, '', %s)",
+            [device.pk, body.encode(), device.pk, other],
+        )
+    page = html.unescape(tab(cast, device))
+    assert '<td class="m-end">21.5</td><td class="m-end2">Cel</td>' in page and "2026-01-01" in page
+    assert '"u": "Cel"' in page and '<td class="m-end">true</td>' in page and other.hex(" ").upper() in page

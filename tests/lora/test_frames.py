@@ -285,3 +285,35 @@ def test_largest_payload_follows_the_last_uplink(device: Device, spreading_facto
     store([(device.pk, uplink(1, 2, spreading_factor=spreading_factor))])
     store([(device.pk, DownlinkSent(dev_eui=EUI, at=minutes(2), spreading_factor=12))])
     assert frames.largest_payloads([device.pk]) == {device.pk: size}
+
+
+# --- beside a frame ---
+
+
+def test_neighbours_are_the_frames_before_and_behind(device: Device) -> None:
+    store([(device.pk, uplink(minute, fcnt)) for fcnt, minute in enumerate((0, 5, 5, 9))])
+    rows = [(row.received_at, row.seq) for row in kept(device)]
+    assert len(rows) == 4
+    for index, row in enumerate(rows):
+        older, newer = frames.neighbours(device.pk, *row, since=minutes(-60))
+        assert older == (rows[index - 1] if index else None)
+        assert newer == (rows[index + 1] if index < 3 else None)
+    assert frames.neighbours(device.pk, *rows[1], since=rows[1][0])[0] is None
+
+
+def test_neighbours_are_found_by_the_primary_key(device: Device) -> None:
+    store([(device.pk, uplink(minute, minute)) for minute in range(3)])
+    with CaptureQueriesContext(connection) as queries:
+        frames.neighbours(device.pk, minutes(1), 0, since=minutes(-60))
+    assert len(queries) == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for query in queries.captured_queries:
+            cursor.execute(f"EXPLAIN {query['sql']}")
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Index Only Scan" in plan and "Sort  (" not in plan and "Seq Scan" not in plan, plan
+
+
+def test_class_b_bit_is_kept_where_it_is_set(device: Device) -> None:
+    store([(device.pk, uplink(0, 1, class_b=True)), (device.pk, uplink(1, 2))])
+    assert [row.detail.get("class_b") for row in kept(device)] == [True, None]

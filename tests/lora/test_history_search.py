@@ -170,7 +170,7 @@ def test_rare_filter_stops_tells_how_far_and_goes_on(
         if more is None:
             break
         stops += 1
-        assert "Looked through 100 messages" in page and "Go on searching" in page
+        assert "Searched back to" in page and "Go on searching" in page
         address = more[1]
     assert (seen, stops) == ([str(rare)], 2)
 

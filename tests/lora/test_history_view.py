@@ -65,7 +65,7 @@ def test_row_of_an_uplink_tells_all(cast: Cast, device: Device, now: datetime) -
         "SF9",
     ):
         assert text in row
-    for text in (">-107<", ">3<", "good: ESP -109 dBm, RSSI -107 dBm, SNR 3.0 dB", 'data-bars="4"', ">4<", "FCntUp"):
+    for text in (">-107<", ">3<", "Good: ESP -109 dBm, RSSI -107 dBm, SNR 3.0 dB", 'data-bars="4"', ">4<", "FCntUp"):
         assert text in row
     assert "ACK</span>" not in row
 

@@ -13,8 +13,10 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import AuditEntry, Membership, Role
+from devices import network
 from devices.models import Category, Connection, Device, DeviceType, NetworkTask
 from m2m.models import M2mIdentity, SimCard, SimStatus
+from m2m.numbers import with_check_digit
 from tests import factories
 from tests.cast import Cast
 
@@ -165,7 +167,7 @@ def test_asking_for_a_new_secret_makes_none(cast: Cast, device: Device) -> None:
 # --- switch, link, unlink ---
 
 
-def test_switch_frees_the_old_sim_and_takes_over_the_status(cast: Cast, device: Device) -> None:
+def test_switch_frees_the_old_sim_and_registers_the_device_with_the_new(cast: Cast, device: Device) -> None:
     old, new = sim_of(device), factories.sim(cast.project)
     assert old is not None
     answer = cast.client(cast.operator).post(url(device, "sim/"), {"sim": new.pk})
@@ -173,11 +175,32 @@ def test_switch_frees_the_old_sim_and_takes_over_the_status(cast: Cast, device: 
     with scopes_disabled():
         old.refresh_from_db()
         new.refresh_from_db()
-    assert (old.device_id, old.status) == (None, SimStatus.INVENTORY)
-    assert (new.device_id, new.status) == (device.pk, SimStatus.ACTIVE)
+    assert (old.device_id, old.status, old.release_at is not None) == (None, SimStatus.INVENTORY, True)
+    assert (new.device_id, new.status) == (device.pk, SimStatus.INVENTORY)
+    assert fresh(device).connection_status == Connection.PENDING_CREATE
+    assert network.run(device.pk)
+    with scopes_disabled():
+        new.refresh_from_db()
+    assert (new.status, fresh(device).connection_status) == (SimStatus.ACTIVE, Connection.ACTIVE)
     assert new.activated_at is not None
     [entry] = recorded("sim.switched")
     assert (entry.before, entry.after) == ({"iccid": old.iccid}, {"iccid": new.iccid})
+
+
+def test_switch_to_an_early_access_sim(cast: Cast, device: Device) -> None:
+    """M1, M3: the same steps as when the device was added."""
+    client = cast.client(cast.operator)
+    for wrong in ("8931080000000000018", "", "12", "8931 0800 0000 0000 01x"):
+        assert client.post(url(device, "sim/"), {"sim": "early-access", "iccid": wrong}).status_code == 422
+    known = factories.sim(cast.elsewhere)
+    assert client.post(url(device, "sim/"), {"sim": "early-access", "iccid": known.iccid}).status_code == 422
+    iccid = with_check_digit("893108777700000001")
+    assert (
+        client.post(url(device, "sim/"), {"sim": "early-access", "iccid": f"{iccid[:4]} {iccid[4:]}"}).status_code
+        == 302
+    )
+    linked = sim_of(device)
+    assert linked is not None and (linked.iccid, linked.early_access) == (iccid, True)
 
 
 def test_switch_offers_free_sims_of_the_project_only(cast: Cast, device: Device) -> None:
@@ -185,6 +208,7 @@ def test_switch_offers_free_sims_of_the_project_only(cast: Cast, device: Device)
     taken = sim_of(factories.m2m_device(cast.project))
     assert taken is not None
     page = cast.client(cast.operator).get(url(device, "sim/")).content.decode()
+    assert 'value="early-access"' in page
     offered = re.findall(r'<option value="(\d+)"', page)
     assert offered == [str(free.pk)] and str(elsewhere.iccid) not in page
     for forged in (elsewhere.pk, taken.pk, "x", ""):
@@ -194,10 +218,6 @@ def test_switch_offers_free_sims_of_the_project_only(cast: Cast, device: Device)
         elsewhere.refresh_from_db()
         taken.refresh_from_db()
     assert elsewhere.device_id is None and taken.device_id not in {None, device.pk}
-
-
-def test_switch_without_a_free_sim_says_so(cast: Cast, device: Device) -> None:
-    assert "No free SIM cards" in cast.client(cast.operator).get(url(device, "sim/")).content.decode()
 
 
 def test_switch_waits_for_the_network(cast: Cast, device: Device) -> None:
@@ -219,7 +239,7 @@ def test_unlink_frees_the_sim_and_the_next_link_registers(cast: Cast, device: De
     assert sim_of(device) is None
     assert fresh(device).connection_status == Connection.NOT_LINKED
     assert [entry.before for entry in recorded("sim.unlinked")] == [{"iccid": old.iccid}]
-    assert "Link a SIM card" in client.get(url(device)).content.decode()
+    assert "Link connectivity" in client.get(url(device)).content.decode()
 
     client.post(url(device, "sim/"), {"sim": old.pk})
     linked = sim_of(device)
@@ -246,6 +266,26 @@ def test_managed_device_keeps_its_sim_and_secret(cast: Cast, device: Device) -> 
     client.post(url(device, "sim/"), {"sim": new.pk})
     client.post(url(device, "secret/"))
     assert sim_of(device) == before and secret_of(device) == secret
+
+
+def test_card_has_all_of_m2_and_an_unlink_button_but_for_managed_devices(cast: Cast, device: Device) -> None:
+    """M2; and Link connectivity where there is no SIM card (M3)."""
+
+    def card(who: Any) -> str:
+        page = cast.client(who).get(url(device)).content.decode()
+        return page.split('id="card-connectivity"')[1].split("</section>")[0]
+
+    sim = sim_of(device)
+    assert sim is not None
+    for label in ("IMEI", "ICCID", "MSISDN", "SIM activated", "Rate plan", "Last message", "Connectivity"):
+        assert f"<dt>{label}</dt>" in card(cast.operator)
+    assert sim.iccid in card(cast.viewer)
+    assert url(device, "unlink/") in card(cast.operator) and url(device, "unlink/") not in card(cast.viewer)
+    DeviceType.objects.filter(pk=device.type_id).update(category=Category.MANAGED)
+    assert url(device, "unlink/") not in card(cast.operator)
+    DeviceType.objects.filter(pk=device.type_id).update(category=Category.OWN)
+    cast.client(cast.operator).post(url(device, "unlink/"))
+    assert "Link connectivity" in card(cast.operator) and url(device, "sim/") in card(cast.operator)
 
 
 # --- all SIM cards ---
@@ -278,12 +318,14 @@ def test_sims_names_the_project_where_there_are_several(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("8931 0800 00", {"a", "b"}), ("7777", {"a"}), ("%2B31 97 01", {"b"}), ("north", {"a"}), ("pump", {"b"}),
-        ("nothing", set()), ("%25", set()),
+        ("8931 0800 00", {"a", "b"}), ("35693803", {"a"}), ("7777", {"a"}), ("%2B31 97 01", {"b"}), ("north", {"a"}),
+        ("pump", {"b"}), ("nothing", set()), ("%25", set()),
     ],
 )  # fmt: skip
 def test_sims_are_found_by_digits_and_device(cast: Cast, query: str, found: set[str]) -> None:
-    device = factories.device(cast.project, "own-m2m", name="North pump")
+    device = factories.m2m_device(cast.project, name="North pump")
+    with scopes_disabled():
+        SimCard.objects.filter(device=device).delete()
     factories.sim(cast.project, "8931080000007777001", device=device)
     factories.sim(cast.project, "8931080000005555002", msisdn="+3197018", rate_plan="Pump plan")
     if query == "pump":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -82,3 +83,57 @@ def test_number_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("THINGS_X", "many")
     with pytest.raises(ImproperlyConfigured, match="THINGS_X must be a whole number"):
         environment.number("THINGS_X", 1)
+
+
+@pytest.mark.parametrize(
+    ("template", "origin"),
+    [
+        ("https://tiles.example/{z}/{x}/{y}.png", "https://tiles.example"),
+        ("https://{s}.tiles.example/a/{z}/{x}/{y}@2x.png?key=k", "https://*.tiles.example"),
+        ("http://127.0.0.1:8099/{z}/{y}/{x}", "http://127.0.0.1:8099"),
+    ],
+)
+def test_map_tiles_name_their_origin(monkeypatch: pytest.MonkeyPatch, template: str, origin: str) -> None:
+    monkeypatch.setenv("TILES", template)
+    monkeypatch.setenv("MAKERS", "© Makers")
+    assert environment.tiles("TILES", "MAKERS") == environment.Tiles(template, origin, "© Makers")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "tiles.example/{z}/{x}/{y}.png",
+        "https://tiles.example/{z}/{x}.png",
+        "https://tiles.{s}.example/{z}/{x}/{y}.png",
+        "javascript:{z}/{x}/{y}",
+        "https://tiles.example; script-src *://{z}/{x}/{y}",
+        "https://tiles.example/{z}/{x}/{y}.png; script-src *",
+        "https://*/{z}/{x}/{y}.png",
+    ],
+)
+def test_map_tiles_that_are_no_address_stop_the_start(monkeypatch: pytest.MonkeyPatch, template: str) -> None:
+    monkeypatch.setenv("TILES", template)
+    with pytest.raises(ImproperlyConfigured, match="TILES must be an address"):
+        environment.tiles("TILES", "MAKERS")
+
+
+def test_the_policy_lets_in_images_of_the_tiles_and_nothing_else() -> None:
+    code = "from things_portal.settings import CONTENT_SECURITY_POLICY as p; print(p['DIRECTIVES'])"
+
+    def directives(**tiles: str) -> dict[str, list[str]]:
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ["PATH"]} | GOOD | tiles,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        found: dict[str, list[str]] = ast.literal_eval(result.stdout)
+        return found
+
+    without = directives()
+    with_tiles = directives(THINGS_MAP_TILES="https://{s}.tiles.example/{z}/{x}/{y}.png")
+    assert without["img-src"] == ["'self'", "data:"]
+    assert with_tiles == without | {"img-src": ["'self'", "data:", "https://*.tiles.example"]}

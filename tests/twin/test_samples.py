@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from codec.measurements import Measurement
-from common import partitions
+from common import partitions, spans
 from devices import deletion
 from devices.models import Device, NetworkTask
 from tests import factories
@@ -102,7 +102,7 @@ def test_repeated_batch_changes_nothing(device: Device) -> None:
     assert (kept(device), list(ValueName.objects.values_list())) == (before, names)
 
 
-def test_two_statements_however_many_and_one_once_the_names_are_known(cast: Cast) -> None:
+def test_as_many_statements_however_many_and_one_less_once_the_names_are_known(cast: Cast) -> None:
     devices = [factories.device(cast.project).pk for _ in range(4)]
 
     def statements(ids: list[int], *names: str, at: datetime) -> int:
@@ -111,10 +111,18 @@ def test_two_statements_however_many_and_one_once_the_names_are_known(cast: Cast
             samples.keep(batch, NOW)
         return len(queries)
 
-    assert statements(devices[:1], "a", at=NOW) == statements(devices, "a", "b", "c", at=NOW) == 2
+    few, many = statements(devices[:1], "a", at=NOW), statements(devices, "a", "b", "c", at=NOW - 2 * MINUTE)
+    assert few == many == 4
     samples._remember(samples.name_numbers({"a", "b", "c"}))
-    assert statements(devices, "a", "b", "c", at=NOW - MINUTE) == 1
+    assert statements(devices, "a", "b", "c", at=NOW - MINUTE) == 3  # and its savepoint
     assert statements([], at=NOW) == statements(devices, "a", at=NOW - 400 * DAY) == 0
+
+
+def test_batch_of_which_some_are_kept_already_keeps_the_others(device: Device) -> None:
+    samples.keep({device.pk: [value("a", 1.0)]}, NOW)
+    samples.keep({device.pk: [value("a", 9.0), value("b", 2.0), value("c", "on")]}, NOW)
+    found = Sample.objects.order_by("name_id").values_list("number", "text")
+    assert list(found) == [(1.0, None), (2.0, None), (None, "on")]
 
 
 def test_name_of_a_batch_that_was_undone_is_not_remembered(device: Device) -> None:
@@ -222,9 +230,9 @@ def test_many_numbers_come_in_spans_as_a_model_in_python_says(device: Device) ->
 
 @pytest.mark.parametrize(("span", "points"), [(MINUTE, 20), (DAY, 48), (7 * DAY, 400), (93 * DAY, 48), (93 * DAY, 20)])
 def test_spans_are_never_more_than_asked_for(span: timedelta, points: int) -> None:
-    width = history.width_of(span, points)
+    width = spans.width_of(span, points)
     assert width * points >= span
-    assert width in history.WIDTHS
+    assert width in spans.WIDTHS
 
 
 def test_states_come_only_where_they_change(device: Device) -> None:

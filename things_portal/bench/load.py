@@ -1,15 +1,12 @@
-"""The bench's data: 100,000 devices in one Project and 10 million frames over the retention, made by SQL."""
+"""The bench's data: 100,000 devices in one Project, made by SQL; :mod:`.lora` gives them frames."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from accounts.models import Membership, Project, Role, Subscription, User
-from common import partitions
 from flows.services import create_flow
 from lora.models import Network, NetworkKind
 
@@ -17,22 +14,13 @@ PROJECT = "Bench"
 OPERATOR = "bench@example.com"
 NETWORK = "bench-thingpark"
 AS_KEY = "0123456789abcdef0123456789abcdef"
-HOT_DEVICES = 1000
-STEP = 500_000
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    devices: int
-    frames: int
-
-
-def prepare(size: Size) -> float:
-    """Load the data unless a former run has; seconds that it took (0 where it was there)."""
+def prepare(devices: int) -> float:
+    """Load the devices unless a former run has; seconds that it took (0 where they were there)."""
     if Project.objects.filter(name=PROJECT).exists():
         return 0.0
     started = time.perf_counter()
-    partitions.maintain(timezone.now())
     with transaction.atomic():
         project = Project.objects.create(name=PROJECT, subscription=Subscription.objects.get(slug="modular"))
         person = User.objects.create_user(OPERATOR, None)
@@ -41,8 +29,7 @@ def prepare(size: Size) -> float:
         network = Network(slug=NETWORK, name="Bench", kind=NetworkKind.THINGPARK, max_drift_seconds=0)
         network.set_as_key(AS_KEY)
         network.save()
-        _devices(project.pk, flow.pk, network.pk, size.devices)
-    _frames(size)
+        _devices(project.pk, flow.pk, network.pk, devices)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     return time.perf_counter() - started
@@ -102,24 +89,3 @@ def _devices(project_id: int, flow_id: int, network_id: int, count: int) -> None
     with connection.cursor() as cursor:
         for statement, parameters in statements:
             cursor.execute(statement, parameters)
-
-
-# Nine of ten frames are spread over all devices; every tenth is of one of the few that send often.
-FRAMES = """
-INSERT INTO lora_frame (device_id, received_at, seq, fcnt, rssi, snr, esp, frequency_hz, fport, direction, kind,
-    spreading_factor, gateway_count, adr, channel, payload, mac, detail)
-SELECT low + CASE WHEN n %% 10 = 0 THEN (n / 10) %% {hot} ELSE n %% {devices} END,
-    now() - interval '30 days' * (1 - n::float8 / {frames}), n %% 2000000000, n / {devices},
-    -60 - n %% 60, 10 - n %% 25, -62 - n %% 60, 868100000, 1, CASE WHEN n %% 20 = 0 THEN 1 ELSE 0 END, 2,
-    7 + n %% 6, 1 + n %% 4, true, 'LC1', decode(md5(n::text), 'hex'), '',
-    '{{"mic": "00000000", "receptions": [{{"gateway": "7076FF0056060B8A", "rssi": -100, "snr": 5}}]}}'
-FROM generate_series(%s, %s) AS n, (SELECT min(id) AS low FROM devices_device WHERE project_id = %s) AS first
-"""
-
-
-def _frames(size: Size) -> None:
-    project_id = Project.objects.get(name=PROJECT).pk
-    statement = FRAMES.format(hot=HOT_DEVICES, devices=size.devices, frames=size.frames)
-    with connection.cursor() as cursor:
-        for first in range(1, size.frames + 1, STEP):
-            cursor.execute(statement, [first, min(first + STEP - 1, size.frames), project_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from typing import Any
@@ -18,4 +19,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        # What is loaded by now stays: the collector need not walk it again for the objects of each batch.
+        gc.collect()
+        gc.freeze()
         Consumer(stop).run()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
@@ -19,6 +20,13 @@ from lora.networks import LoraNetwork
 
 if TYPE_CHECKING:
     from lora.models import LoraIdentity
+
+ENQUEUE = """
+INSERT INTO lora_simulateddownlink (correlation_id, dev_eui, fport, payload, confirmed, created_at)
+SELECT %(id)s, dev_eui, %(fport)s, %(payload)s, %(confirmed)s, now()
+FROM lora_simulateddevice WHERE dev_eui = %(dev_eui)s AND registered AND enabled
+ON CONFLICT DO NOTHING
+"""
 
 
 def place(dev_eui: str) -> tuple[float, float]:
@@ -74,16 +82,24 @@ class SimulatedNetwork(LoraNetwork):
             raise NetworkRefused(_("The network does not know this DevEUI."))
 
     def send(self, identity: LoraIdentity, instruction: Instruction) -> None:
-        from lora.models import SimulatedDevice, SimulatedDownlink
+        from lora.models import SimulatedDevice
 
+        values = {
+            "id": instruction.correlation_id,
+            "dev_eui": identity.dev_eui,
+            "fport": instruction.fport or 1,
+            "payload": instruction.payload,
+            "confirmed": instruction.confirmed,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(ENQUEUE, values)
+            if cursor.rowcount:
+                return
+        # It has it already, or does not take it.
         if not SimulatedDevice.objects.filter(pk=identity.dev_eui, registered=True, enabled=True).exists():
             raise NetworkRefused(_("The network does not accept this device."))
-        SimulatedDownlink.objects.get_or_create(
-            correlation_id=instruction.correlation_id,
-            defaults={
-                "dev_eui": identity.dev_eui,
-                "fport": instruction.fport or 1,
-                "payload": instruction.payload,
-                "confirmed": instruction.confirmed,
-            },
-        )
+
+    def has(self, identity: LoraIdentity, correlation_id: UUID) -> bool:
+        from lora.models import SimulatedDownlink
+
+        return SimulatedDownlink.objects.filter(pk=correlation_id, dev_eui=identity.dev_eui).exists()

@@ -53,6 +53,7 @@ def uplink(heard: Heard, exchange: Exchange, now: int) -> list[Event]:
             ack=frame.ack,
             adr=frame.adr,
             adr_ack_req=frame.adr_ack_req,
+            class_b=frame.class_b,
             location=air.location(exchange.solved),
             mic=frame.mic.hex().upper(),
             dev_addr=f"{frame.dev_addr:08X}",

@@ -15,6 +15,15 @@
     else row.remove();
   };
 
+  // An answer from before "Pause" or "Go on" says nothing any more; what it would have brought, the next one brings.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { elt, parameters } = event.detail.requestConfig;
+    if (elt.id !== "frames-ask") return;
+    const paused = document.querySelector("#frames-live [name=paused]") !== null;
+    const switching = document.getElementById("frames-pause")?.classList.contains("htmx-request");
+    if (switching || paused !== Boolean(parameters.paused)) event.detail.shouldSwap = false;
+  });
+
   document.addEventListener("htmx:oobAfterSwap", (event) => {
     if (event.detail.target.id !== "frames-arrived") return;
     const list = document.getElementById("frames-rows");

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import export, fleet, intake, jobs, load, pages, twins
+from things_portal.bench import dispatch, export, fleet, intake, jobs, load, lora, pages, twins
 from things_portal.bench.pages import PageTime
 
 
@@ -33,10 +32,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--devices", type=int, default=100_000)
-        parser.add_argument("--frames", type=int, default=10_000_000)
+        parser.add_argument("--frames", type=int, help="default: those that are there, else 10 million")
         parser.add_argument("--messages", type=int, default=20_000)
         parser.add_argument("--fleet", type=int, default=1_000_000)
-        parts = ["pages", "fleet", "twin", "export", "intake", "jobs"]
+        parser.add_argument("--finished", type=int, default=1_000_000, help="instructions, beside those that wait")
+        parser.add_argument("--waiting", type=int, help="devices with an instruction that waits (default: all)")
+        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -44,12 +45,15 @@ class Command(BaseCommand):
             self.bench(options)
 
     def bench(self, options: dict[str, Any]) -> None:
-        size = load.Size(options["devices"], options["frames"])
         only = options["only"]
-        if only != "twin":
-            seconds = load.prepare(size)
+        if only not in {"twin", "dispatch"}:
+            seconds = load.prepare(options["devices"])
             if seconds:
-                self.stdout.write(f"loaded {size.devices:,} devices and {size.frames:,} frames in {seconds:.0f} s")
+                self.stdout.write(f"loaded {options['devices']:,} devices in {seconds:.0f} s")
+            frames = options["frames"] or lora.loaded() or 10_000_000
+            seconds = lora.prepare(frames)
+            if seconds:
+                self.stdout.write(f"loaded {frames:,} frames in {seconds:.0f} s")
         if only in {None, "fleet", "twin", "export"}:
             seconds = fleet.prepare(options["fleet"])
             if seconds:
@@ -62,9 +66,15 @@ class Command(BaseCommand):
             if seconds:
                 self.stdout.write(f"loaded a history of values in {seconds:.0f} s")
         self.machine()
+        if only in {None, "dispatch"}:
+            self.dispatch(options["devices"], options["waiting"] or options["devices"], options["finished"])
+        if only == "dispatch":
+            return
         with stack() as (port, web):
             if only in {None, "pages"}:
                 self.pages(port)
+            if only in {None, "lora"}:
+                self.lora(port)
             if only in {None, "fleet"}:
                 self.fleet(port)
             if only in {None, "export"}:
@@ -86,6 +96,21 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}"
                 f"{row.page[0]:13.1f}{row.page[1]:8.1f}"
+            )
+
+    def dispatch(self, devices: int, waiting: int, finished: int) -> None:
+        dispatch.prepare(devices)
+        self.stdout.write(
+            f"\n{'instructions in the table, finished':38}{'a second':>10}{'slowest':>9}{'fastest tenth':>14}"
+            f"{'alone p50 ms':>14}{'p95 ms':>8}{'longest':>9}{'asked ms':>10}{'ended ms':>10}"
+        )
+        for count in (0, finished):
+            seconds = dispatch.fill(count)
+            row = dispatch.measure(waiting=waiting)
+            self.stdout.write(
+                f"{f'{row.finished:,}, loaded in {seconds:.0f} s':38}{row.rate:10,.0f}{row.slowest:9,.0f}"
+                f"{row.fastest:14,.0f}{row.alone[0]:14.0f}{row.alone[1]:8.0f}{row.alone[2]:9.0f}"
+                f"{row.asked:10.2f}{row.ended:10.2f}"
             )
 
     def machine(self) -> None:
@@ -116,6 +141,13 @@ class Command(BaseCommand):
         }
         self.measure(port, person, paths)
 
+    def lora(self, port: int) -> None:
+        rows, keys = lora.size()
+        self.stdout.write(
+            f"\nLoRa data history, {lora.loaded():,} frames: {rows / 2**30:.1f} GiB, keys {keys / 2**30:.1f} GiB"
+        )
+        self.rows(lora.measure(port))
+
     def fleet(self, port: int) -> None:
         self.stdout.write("\nAll Devices of the fleet")
         self.measure(port, User.objects.get(email=fleet.OPERATOR), fleet.paths())
@@ -131,6 +163,7 @@ class Command(BaseCommand):
         self.stdout.write("\nDevice Twins of the fleet")
         self.rows(twins.measure(port))
         self.stdout.write(f"\n{'batch of messages, each of a device':38}{'p50 ms':>9}{'p95 ms':>9}")
+        twins.warm()
         for what, work in (("twins alone", twins.merge), ("the whole way", twins.update)):
             for values in (2, 20):
                 row = work(values)
@@ -189,7 +222,7 @@ def stack() -> Iterator[tuple[int, int]]:
 
 def wait_until_ready(port: int) -> None:
     for _ in range(300):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(OSError):
             request = urllib.request.Request(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"})
             with urllib.request.urlopen(request, timeout=2):  # noqa: S310
                 return

@@ -22,9 +22,10 @@ from codec import senml
 from codec.measurements import Measurement
 from devices import network, services
 from devices.models import Category, Device, DeviceType
-from flows.models import Flow
+from flows import destination_services
+from flows.models import Flow, Kind
 from flows.services import create_flow
-from ingest import stream
+from ingest import simulated, stream
 from internet.forms import InternetNetworkForm
 from internet.models import InternetIdentity
 from lora.forms import save_identity
@@ -35,6 +36,7 @@ from m2m.models import M2mIdentity, SimCard
 from m2m.numbers import with_check_digit
 
 HISTORY = timedelta(days=2)
+SEND_EVERY = timedelta(minutes=5)
 PASSWORD = "things-demo"  # noqa: S105 - the demo's, printed at the start and in the README
 PEOPLE = [
     ("operator@example.com", "Olga Operator", Role.OPERATOR, "changes devices, sends instructions"),
@@ -176,10 +178,13 @@ class Command(BaseCommand):
         with scopes_disabled():
             self.seed()
 
+    secrets: dict[int, str]
+
     def seed(self) -> None:
         if Project.objects.exists():
             return
         now = timezone.now()
+        self.secrets = {}
         with transaction.atomic():
             self.people()
             devices = self.devices()
@@ -188,6 +193,7 @@ class Command(BaseCommand):
         runner.step(now - HISTORY)
         runner.step(now)
         self.senml_history(devices, now)
+        self.senders(devices, now)
         self.sign_ins()
 
     def people(self) -> None:
@@ -212,6 +218,12 @@ class Command(BaseCommand):
             for project, rows in FLOWS.items()
             for name, description in rows
         }
+        for flow in flows.values():
+            facts = {"name": f"Test endpoint of {flow.name}", "description": "Shows what a receiver would get."}
+            made = destination_services.create(
+                project=flow.project, kind=Kind.TEST, facts=facts, secrets={}, actor=self.operator
+            )
+            destination_services.link(flow=flow, destination=made, actor=self.operator)
         for project, entries in LORA.items():
             for index, entry in enumerate(entries):
                 self.lora_device(self.projects[project], entry, index, flows.get(entry.flow))
@@ -266,8 +278,9 @@ class Command(BaseCommand):
     def save(self, form: M2mNetworkForm | InternetNetworkForm) -> None:
         if not form.is_valid():
             raise RuntimeError(f"demo data: {form.errors.as_json()}")
-        form.save(actor=self.operator)
+        [secret] = form.save(actor=self.operator)
         self.register(form.device)
+        self.secrets[form.device.pk] = secret.value
 
     def senml_history(self, devices: list[Device], now: datetime) -> None:
         """Half-hourly packs of the M2M and the Internet device, newest half an hour ago at most."""
@@ -287,6 +300,13 @@ class Command(BaseCommand):
                 ]
                 body = senml.dump_json(pack, base_name=base_name, base_time=at)
                 stream.accept_senml(way, device.pk, body, received_at=at)
+
+    def senders(self, devices: list[Device], now: datetime) -> None:
+        """From now on the same devices send by themselves, over HTTP."""
+        for device in devices:
+            identity = device.m2m if device.type.connectivity == "m2m" else device.internet
+            secret = self.secrets[device.pk]
+            simulated.add(device, base_name=identity.base_name, secret=secret, interval=SEND_EVERY, next_at=now)
 
     def sign_ins(self) -> None:
         rows = [{"email": email, "password": PASSWORD, "what": what} for email, _name, _role, what in PEOPLE]

@@ -1,0 +1,83 @@
+"""A row of the LoRa data history. A tag and not a template: a page has fifty of them, and one written with the template
+language took three quarters of the page's time (docs/benchmarks.md)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from django import template
+from django.template.defaultfilters import floatformat
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from common.templatetags.portal import icon, moment, signal, status, tip
+from lora.history import Row
+
+register = template.Library()
+
+NONE: Final = mark_safe('<span class="none">–</span>')
+ROW: Final = (
+    '<tr id="f-{key}"><td class="m-main">{direction}</td><td class="m-wide"><span class="cluster">'
+    '<a class="row-link" id="o-{key}" href="{address}" hx-get="{address}{close}" hx-target="#f-{key}"'
+    ' hx-swap="outerHTML" aria-expanded="{expanded}">{words}</a>{signs}</span></td>'
+    '<td class="m-sub">{received}</td><td class="right num m-end">{counter}</td><td class="m-hide num">{factor}</td>'
+    '<td class="right num m-hide">{rssi}</td><td class="right num m-hide">{snr}</td><td class="m-end2">{esp}</td>'
+    '<td class="right num m-hide">{gateways}</td><td class="cell-icon m-hide"><a class="icon-button" tabindex="-1"'
+    ' aria-hidden="true" href="{address}" hx-get="{address}{close}" hx-target="#f-{key}" hx-swap="outerHTML">'
+    "{chevron}</a></td></tr>"
+)
+
+
+@register.simple_tag(takes_context=True)
+def frame_row(context: template.Context, row: Row, opened: bool = False) -> SafeString:
+    """``opened``: its details stand below it. Reads ``history_url`` from the context."""
+    frame, language = row.frame, get_language()
+    up = row.uplink
+    signs = _signs(
+        frame.ack, row.has_data, row.has_mac, row.located, frame.delivered, not row.unreadable, language
+    )  # fmt: skip
+    known = frame.fcnt is not None
+    return format_html(
+        ROW,
+        key=row.key,
+        address=f"{context['history_url']}{row.key}/",
+        close="?close" if opened else "",
+        expanded="true" if opened else "false",
+        direction=status("direction", row.direction),
+        words=row.words,
+        signs=signs,
+        received=moment(frame.received_at, precision="ms"),
+        counter=format_html('<span class="quiet">{}</span> {}', row.counter_name, frame.fcnt) if known else NONE,
+        factor=f"SF{frame.spreading_factor}" if frame.spreading_factor else NONE,
+        rssi=_number(frame.rssi, language) if row.heard else NONE,
+        snr=_number(frame.snr, language) if row.heard else NONE,
+        esp=tip(signal(frame.esp, number=False), row.signal_text, "tip-end") if up and frame.esp is not None else NONE,
+        gateways=frame.gateway_count if up else NONE,
+        chevron=icon("chevron-down" if opened else "chevron-right"),
+    )
+
+
+@lru_cache(maxsize=512)
+def _signs(
+    ack: bool, data: bool, mac: bool, located: bool, sent: bool, readable: bool, _language: str | None
+) -> SafeString:
+    """What the message carries and what went wrong, each as a symbol with its word."""
+    chip, bad = '<span class="chip">{}{}</span>', '<span class="chip" data-tone="bad">{}{}</span>'
+    where = _("Geolocation found")
+    shown = [
+        format_html(chip, icon("check"), "ACK") if ack else "",
+        format_html(chip, icon("database"), _("data")) if data else "",
+        format_html(chip, icon("adjustments"), "MAC") if mac else "",
+        format_html('<span class="chip" title="{}">{}</span>', where, icon("map-pin", "", where)) if located else "",
+        "" if sent else format_html(bad, icon("alert-circle"), _("not sent")),
+        "" if readable else format_html(bad, icon("alert-triangle"), _("not readable")),
+    ]
+    return mark_safe("".join(shown))  # noqa: S308 - each part is escaped
+
+
+@lru_cache(maxsize=4096)
+def _number(value: float | None, _language: str | None) -> str:
+    return NONE if value is None else floatformat(value, "-1")
