@@ -156,7 +156,7 @@ def _quiet_at(summary: Summary, totals: rules.Totals) -> datetime | None:
 
 def sweep_silent(now: datetime, limit: int = SWEEP) -> tuple[int, list[int]]:
     """Judge anew the devices whose time has come without a message, at most ``limit``, by index: how many they
-    were, and those whose health changed. Those heard of for the last time before the retention are not known any more."""
+    were, and those whose health changed. Those heard of last before the retention are not known any more."""
     rows, changed = [], []
     with transaction.atomic():
         due = list(

@@ -1,4 +1,4 @@
-"""The bench of the diagnosis (L6): a month of one device's findings made anew, and what a batch pays for its summaries."""
+"""The bench of the diagnosis (L6): a month of one device's findings made anew, and the summaries of a batch."""
 
 from __future__ import annotations
 
