@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from django.conf import settings
@@ -244,7 +244,8 @@ def month(device_id: int, now: datetime) -> Sequence[Seen]:
     """The device's frames of the retention, oldest first, as tuples in the shape of :class:`Seen`."""
     with connection.cursor() as cursor:
         cursor.execute(MONTH, _BITS | {"device_id": device_id, "since": oldest_kept(now), "until": now})
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def diagnose(device_id: int, now: datetime, *, locates: bool = False) -> Diagnosis:

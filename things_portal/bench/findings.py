@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -61,7 +61,8 @@ def measure(rounds: int = 40, months: tuple[int, ...] = MONTHS, batch: int = BAT
 def _fill(device_id: int, frames: int, now: datetime) -> None:
     step = timedelta(days=30) / frames
     with connection.cursor() as cursor:
-        cursor.execute(FRAMES, {"device": device_id, "frames": frames, "now": now, "step": step})
+        values: dict[str, Any] = {"device": device_id, "frames": frames, "now": now, "step": step}
+        cursor.execute(FRAMES, values)
         cursor.execute("ANALYZE lora_frame")
 
 
