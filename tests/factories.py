@@ -74,6 +74,7 @@ def destination(of_flow: Flow, name: str = "", **fields: Any) -> Destination:
     return made
 
 
+@scopes_disabled()
 def device(
     in_project: Project,
     type_slug: str = "own-lora",
