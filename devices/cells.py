@@ -19,6 +19,7 @@ from django_stubs_ext import StrOrPromise
 from common.templatetags.portal import moment, status, tip
 
 from .asked import Asked, ValueKey
+from .health import words
 from .models import Health, ValueSource
 
 Row = Mapping[str, Any]
@@ -118,8 +119,11 @@ def _flows(row: Row, lock: SafeString) -> SafeString:
     return format_html('<td class="right m-hide">{}</td>', tip(row["flow_count"], ", ".join(parts), "num"))
 
 
-def _health(row: Row) -> Health:
-    return Health(row["state__health"] or 0)
+def _health(row: Row, lock: SafeString) -> SafeString:
+    """With what makes the device unwell in the pop-up."""
+    shown = status("health", Health(row["state__health"] or 0).name.lower())
+    why = words(row["state__finding"] or "")
+    return format_html('<td class="m-hide">{}</td>', tip(shown, why) if why else shown)
 
 
 def _value(row: Row, column: Column) -> SafeString:
@@ -167,7 +171,7 @@ CELLS: Final[Mapping[str, Callable[[Row, SafeString], SafeString]]] = {
     ),
     "project": lambda row, lock: format_html('<td class="sub m-hide">{}</td>', row["project_name"]),
     "flows": _flows,
-    "health": lambda row, lock: format_html('<td class="m-hide">{}</td>', status("health", _health(row).name.lower())),
+    "health": _health,
     "barcode": lambda row, lock: format_html('<td class="sub m-hide">{}</td>', row["barcode"]),
     "description": lambda row, lock: format_html(
         '<td class="sub m-hide">{}</td>', Truncator(row["description"]).chars(LONGEST)

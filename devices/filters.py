@@ -513,7 +513,7 @@ def _all(parts: Sequence[QuerySet[Any]], order: Sequence[OrderBy], *, reverse: b
 def rows_of(ids: Sequence[int], asked: Asked, projects: Mapping[int, str]) -> list[dict[str, Any]]:
     """The rows in the order of ``ids``, with the names of the Flows that the person may see and the values that are
     columns. As many queries for a thousand as for two."""
-    more = [field for name, field in MORE_FIELDS.items() if name in asked.columns]
+    more = [field for name, fields in MORE_FIELDS.items() if name in asked.columns for field in fields]
     rows = {row["id"]: row for row in Device.objects.filter(pk__any_of=list(ids)).values(*COLUMNS, *more)}
     names: dict[int, list[str]] = {}
     links = FlowLink.objects.filter(device_id__any_of=list(ids), flow__project_id__in=projects)
@@ -534,8 +534,8 @@ def rows_of(ids: Sequence[int], asked: Asked, projects: Mapping[int, str]) -> li
 
 
 MORE_FIELDS: Final = {
-    "health": "state__health",
-    "barcode": "barcode",
-    "description": "description",
-    "added": "created_at",
+    "health": ("state__health", "state__finding"),
+    "barcode": ("barcode",),
+    "description": ("description",),
+    "added": ("created_at",),
 }

@@ -10,10 +10,12 @@ class LoraConfig(AppConfig):
     def ready(self) -> None:
         from common import partitions
         from devices import connectivity, deletion, tabs
+        from devices import health as device_health
 
-        from . import frames, health, registration, tab
+        from . import diagnosis_words, frames, health, registration, tab
 
         partitions.register("lora_frame", keep_days=settings.FRAME_RETENTION_DAYS)
+        device_health.register(diagnosis_words.TITLES)
         connectivity.register(registration.Lora())
         deletion.register(frames.remove)
         deletion.register(health.remove, early=True)

@@ -115,16 +115,17 @@ class Totals:
 def totals(summary: Summary) -> Totals:
     """The newest whole days that have enough messages; what the fold forgets is no part of it anyway."""
     chosen, messages = [], 0
-    for counts, causes in reversed(summary.days):
-        chosen.append((counts, causes))
-        messages += counts[d.MESSAGES]
+    for day in reversed(summary.days):
+        chosen.append(day)
+        messages += day[0][d.MESSAGES]
         if messages >= d.ENOUGH:
             break
     if len(chosen) == 1:
         return Totals(*chosen[0])
-    added = [sum(column) for column in zip(*(counts for counts, _causes in chosen), strict=True)] or [0] * d.WIDTH
-    added[d.FIRST_AT] = min((counts[d.FIRST_AT] for counts, _causes in chosen if counts[d.FIRST_AT]), default=0)
-    added[d.LAST_AT] = max((counts[d.LAST_AT] for counts, _causes in chosen), default=0)
+    every = [counts for counts, _causes in chosen]
+    added = [sum(column) for column in zip(*every, strict=True)] or [0] * d.WIDTH
+    added[d.FIRST_AT] = min((counts[d.FIRST_AT] for counts in every if counts[d.FIRST_AT]), default=0)
+    added[d.LAST_AT] = max((counts[d.LAST_AT] for counts in every), default=0)
     causes: dict[str, int] = {}
     for _counts, of_day in chosen:
         for cause, count in of_day.items():
@@ -144,16 +145,16 @@ def step(summary: Summary) -> Step:
     return Step.NORMAL
 
 
-def findings(summary: Summary, now: int, *, locates: bool = False) -> list[Finding]:
-    """Worst first. ``locates``: the network computes positions for devices."""
-    seen = totals(summary)
+def findings(summary: Summary, now: int, *, locates: bool = False, seen: Totals | None = None) -> list[Finding]:
+    """Worst first. ``locates``: the network computes positions for devices; ``seen``: the totals, where known."""
+    seen = seen or totals(summary)
     found = [*_joining(summary, now), *_silence(summary, seen, now)]
     if seen.messages:
         found += [*_messages(seen), *_signal(seen), *_downlinks(seen)]
         # Too few gateways is normal, says the source: a message that only one or two heard is not asked for.
         if locates and seen.counts[d.LOCATABLES] >= LEAST_LOCATABLE and not seen.counts[d.PLACES]:
             found.append(Finding(Code.NO_LOCATION, Severity.NOTE, {"locatable": seen.counts[d.LOCATABLES]}))
-    return sorted(found, key=lambda one: (-one.severity, _WEIGHT[one.code]))
+    return sorted(found, key=lambda one: (-one.severity, _WEIGHT[one.code])) if len(found) > 1 else found
 
 
 def silent_after(summary: Summary, seen: Totals | None = None) -> int:
@@ -225,5 +226,10 @@ def _downlinks(seen: Totals) -> Iterator[Finding]:
     if failures >= LEAST_FAILED and failures > MOST_FAILED * counts[d.DOWNLINKS]:
         cause, count = max(seen.causes.items(), key=lambda pair: pair[1])
         if count >= ONE_CAUSE * failures:
-            told = {"failures": failures, "downlinks": counts[d.DOWNLINKS], "cause": cause, "count": count}
+            told: dict[str, int | float | str] = {
+                "failures": failures,
+                "downlinks": counts[d.DOWNLINKS],
+                "cause": cause,
+                "count": count,
+            }
             yield Finding(Code.FAILED_DOWNLINKS, Severity.ATTENTION, told)

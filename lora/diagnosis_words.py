@@ -25,8 +25,9 @@ class Words:
 JOIN_REQUEST, JOIN_ACCEPT = gettext_lazy("Join request"), gettext_lazy("Join accept")
 COVERAGE: Final = (
     gettext_lazy(
-        "Coverage may not be ideal where the device is: thick walls and a bad antenna are in the way. Move it to a more exposed place, such as a window."
-    ),  # noqa: E501 - a sentence
+        "Coverage may not be ideal where the device is: thick walls and a bad antenna are in the way. Move it to "
+        "a more exposed place, such as a window."
+    ),
 )
 
 STEPS: Final[Mapping[Step, Words]] = {
@@ -39,8 +40,9 @@ STEPS: Final[Mapping[Step, Words]] = {
             ),
             gettext_lazy("Program the device with the DevEUI that stands on the LoRa tab."),
             gettext_lazy(
-                "Let the device send its join request on one of the default LoRaWAN channels: 868.1, 868.3 or 868.5 MHz."
-            ),  # noqa: E501
+                "Let the device send its join request on one of the default LoRaWAN channels: 868.1, 868.3 or "
+                "868.5 MHz."
+            ),
             *COVERAGE,
             gettext_lazy("Let the device join at SF12, the spreading factor that reaches farthest."),
             gettext_lazy("The place may be out of reach: look at the coverage map of the network."),
@@ -49,8 +51,9 @@ STEPS: Final[Mapping[Step, Words]] = {
     Step.REQUESTED: Words(
         gettext_lazy("Join accept"),
         gettext_lazy(
-            "The network has heard the device ask. It answers within seconds where it knows the device and its keys are right."
-        ),  # noqa: E501
+            "The network has heard the device ask. It answers within seconds where it knows the device and its "
+            "keys are right."
+        ),
         (),
     ),
     Step.ACCEPTED: Words(
@@ -62,7 +65,7 @@ STEPS: Final[Mapping[Step, Words]] = {
         gettext_lazy("Settings from the network"),
         gettext_lazy(
             "The device has joined. The network now sends up to three downlinks with MAC commands, which set it up."
-        ),  # noqa: E501
+        ),
         (),
     ),
     Step.NORMAL: Words(gettext_lazy("Normal operation"), gettext_lazy("The device has joined and sends."), ()),
@@ -72,8 +75,9 @@ WORDS: Final[Mapping[Code, Words]] = {
     Code.JOIN_UNANSWERED: Words(
         gettext_lazy("Join requests are not answered"),
         gettext_lazy(
-            "The network hears the device ask to join, but something, mostly in its keys, keeps the network from letting it in."
-        ),  # noqa: E501
+            "The network hears the device ask to join, but something, mostly in its keys, keeps the network from "
+            "letting it in."
+        ),
         (
             gettext_lazy("Compare the AppEUI (JoinEUI) in the device with the one on the LoRa tab."),
             gettext_lazy(
@@ -87,8 +91,9 @@ WORDS: Final[Mapping[Code, Words]] = {
         gettext_lazy("For the network the join is complete. The device does not see it so, and asks again."),
         (
             gettext_lazy(
-                "Join accepts often go out in the second receive window (RX2). It must be set to 869.525 MHz and DR0 (SF12); some makers, Dragino among them, set it to DR3 (SF9)."
-            ),  # noqa: E501
+                "Join accepts often go out in the second receive window (RX2). It must be set to 869.525 MHz and "
+                "DR0 (SF12); some makers, Dragino among them, set it to DR3 (SF9)."
+            ),
             gettext_lazy(
                 "A downlink reaches less far than an uplink. Move the device to a more exposed place and try again."
             ),
@@ -101,8 +106,9 @@ WORDS: Final[Mapping[Code, Words]] = {
     Code.REJOINS: Words(
         gettext_lazy("It joins again before each message"),
         gettext_lazy(
-            "A device joins once and remembers it. Joining each time costs battery, and the network cannot set the device up well. Mostly the device loses its power between messages."
-        ),  # noqa: E501
+            "A device joins once and remembers it. Joining each time costs battery, and the network cannot set "
+            "the device up well. Mostly the device loses its power between messages."
+        ),
         (
             gettext_lazy("Check its power supply, battery and contacts."),
             gettext_lazy("Make sure that the device keeps its join (keys and counters) while it sleeps."),
@@ -119,8 +125,9 @@ WORDS: Final[Mapping[Code, Words]] = {
     Code.LOSS: Words(
         gettext_lazy("Many messages are lost"),
         gettext_lazy(
-            "Each value missing in FCntUp is a message that no gateway heard. Up to 5% is normal for LoRaWAN; above that the coverage is moderate where the device is."
-        ),  # noqa: E501
+            "Each value missing in FCntUp is a message that no gateway heard. Up to 5% is normal for LoRaWAN; "
+            "above that the coverage is moderate where the device is."
+        ),
         (
             *COVERAGE,
             gettext_lazy("Your application must be able to do without single messages in any case."),
@@ -129,8 +136,9 @@ WORDS: Final[Mapping[Code, Words]] = {
     Code.WEAK_SIGNAL: Words(
         gettext_lazy("The signal is weak"),
         gettext_lazy(
-            "The estimated signal power (ESP) at the best gateway is low for most messages: with bad weather or something in the way, messages will be lost."
-        ),  # noqa: E501
+            "The estimated signal power (ESP) at the best gateway is low for most messages: with bad weather or "
+            "something in the way, messages will be lost."
+        ),
         (*COVERAGE, gettext_lazy("Check that the antenna is connected, is one for 868 MHz, and stands upright.")),
     ),
     Code.FAILED_DOWNLINKS: Words(
@@ -141,15 +149,17 @@ WORDS: Final[Mapping[Code, Words]] = {
                 "Where the network could not send: wait, send less often, or ask the operator of the network."
             ),
             gettext_lazy(
-                "Where the device does not acknowledge: check that it listens in its receive windows (RX2: 869.525 MHz, DR0), and its coverage for downlinks."
-            ),  # noqa: E501
+                "Where the device does not acknowledge: check that it listens in its receive windows (RX2: "
+                "869.525 MHz, DR0), and its coverage for downlinks."
+            ),
         ),
     ),
     Code.MAC_UNANSWERED: Words(
         gettext_lazy("MAC commands are not answered"),
         gettext_lazy(
-            "A MAC command is a request and an answer, so they come in pairs. Where the device does not follow them, its transmission settings cannot be optimised."
-        ),  # noqa: E501
+            "A MAC command is a request and an answer, so they come in pairs. Where the device does not follow "
+            "them, its transmission settings cannot be optimised."
+        ),
         (
             gettext_lazy(
                 "Make sure that the device answers all MAC commands: see its firmware and its LoRaWAN library."
@@ -162,8 +172,9 @@ WORDS: Final[Mapping[Code, Words]] = {
     Code.CONFIRMED: Words(
         gettext_lazy("Too many confirmed messages"),
         gettext_lazy(
-            "Each confirmed message asks the network for a downlink, and the network is not built for that many: it costs everybody capacity. The terms of use allow 10%."
-        ),  # noqa: E501
+            "Each confirmed message asks the network for a downlink, and the network is not built for that many: "
+            "it costs everybody capacity. The terms of use allow 10%."
+        ),
         (gettext_lazy("Set the device to send unconfirmed messages. At most one in ten may be confirmed."),),
     ),
     Code.TOO_OFTEN: Words(
@@ -174,8 +185,9 @@ WORDS: Final[Mapping[Code, Words]] = {
     Code.REPEATED: Words(
         gettext_lazy("Many messages come twice or more"),
         gettext_lazy(
-            "The device sends the same message again (same FCntUp), mostly because it does not hear the acknowledgement. It costs battery and airtime."
-        ),  # noqa: E501
+            "The device sends the same message again (same FCntUp), mostly because it does not hear the "
+            "acknowledgement. It costs battery and airtime."
+        ),
         (
             gettext_lazy("Check that it listens in its receive windows (RX2: 869.525 MHz, DR0)."),
             gettext_lazy("Send unconfirmed, or lower the number of repetitions in the device."),
@@ -185,7 +197,7 @@ WORDS: Final[Mapping[Code, Words]] = {
         gettext_lazy("It sends at SF12 only"),
         gettext_lazy(
             "SF12 reaches farthest and takes the longest on air: it costs battery and airtime, and loses more messages."
-        ),  # noqa: E501
+        ),
         (
             gettext_lazy("Switch adaptive data rate (ADR) on in the device, so that the network can make it faster."),
             *COVERAGE,
@@ -195,14 +207,15 @@ WORDS: Final[Mapping[Code, Words]] = {
         gettext_lazy("Only one gateway hears it"),
         gettext_lazy(
             "Even at its slow rate one gateway alone hears the device. It works; without this gateway it would not."
-        ),  # noqa: E501
+        ),
         COVERAGE,
     ),
     Code.NO_LOCATION: Words(
         gettext_lazy("No geolocation"),
         gettext_lazy(
-            "Enough gateways hear the device, and the network found no position from any message. That not every message gives one is normal."
-        ),  # noqa: E501
+            "Enough gateways hear the device, and the network found no position from any message. That not every "
+            "message gives one is normal."
+        ),
         (
             gettext_lazy("Geolocation works outdoors best: circumstances at the device may not be good for it."),
             gettext_lazy("Ask the operator of the network whether geolocation is on for this device."),
@@ -251,7 +264,8 @@ SEEN: Final[Mapping[Code, Callable[[Mapping[str, Any]], str]]] = {
         "%(requests)s join request, and no answer.", "%(requests)s join requests in a row, and no answer.",
         seen["requests"],
     ) % seen,
-    Code.ACCEPT_UNHEARD: lambda seen: _("%(accepts)s times it asked again after a join accept, without a message.") % seen,
+    Code.ACCEPT_UNHEARD: lambda seen: _("%(accepts)s times it asked again after a join accept, without a message.")
+    % seen,
     Code.REJOINS: lambda seen: _("%(firsts)s of %(messages)s messages were the first after a join.") % seen,
     Code.SILENT: _silent,
     Code.LOSS: lambda seen: _("%(lost)s of %(sent)s messages were lost: %(part)s.")
@@ -260,7 +274,8 @@ SEEN: Final[Mapping[Code, Callable[[Mapping[str, Any]], str]]] = {
     % seen,
     Code.FAILED_DOWNLINKS: lambda seen: _("%(failures)s failures, %(count)s of them because %(words)s (%(cause)s).")
     % {**seen, "words": _CAUSES.get(seen["cause"], _("of the same code of the network"))},
-    Code.MAC_UNANSWERED: lambda seen: _("%(unanswered)s of %(asked)s requests of the network without an answer.") % seen,
+    Code.MAC_UNANSWERED: lambda seen: _("%(unanswered)s of %(asked)s requests of the network without an answer.")
+    % seen,
     Code.CONFIRMED: lambda seen: _("%(confirmed)s of %(messages)s messages were confirmed: %(part)s.")
     % {**seen, "part": _share(seen["share"])},
     Code.TOO_OFTEN: lambda seen: _("Every %(span)s on average, over %(messages)s messages.")

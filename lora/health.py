@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from django.conf import settings
@@ -129,11 +129,12 @@ def take(frames: Mapping[int, list[Seen]]) -> dict[int, Verdict]:
             summary = Summary.of(orjson.loads(known[0])) if known else Summary()
             d.fold(summary, sorted(frames[device_id]))
             # As of the newest frame: what is read late must not look silent.
-            verdict = judge(summary, rules.findings(summary, summary.last_at))
+            totals = rules.totals(summary)
+            verdict = judge(summary, rules.findings(summary, summary.last_at, seen=totals))
             if known is None or known[1:] != (verdict.health, verdict.finding):
                 verdict = replace(verdict, changed=True)
             verdicts[device_id] = verdict
-            rows.append(_row(device_id, summary, verdict, _quiet_at(summary)))
+            rows.append(_row(device_id, summary, verdict, _quiet_at(summary, totals)))
         cursor.execute(KEEP, [list(column) for column in zip(*rows, strict=True)])
     return verdicts
 
@@ -145,17 +146,17 @@ def _row(device_id: int, summary: Summary, verdict: Verdict, quiet_at: datetime 
     return device_id, orjson.dumps(summary.plain()).decode(), verdict.health.value, verdict.finding, quiet_at
 
 
-def _quiet_at(summary: Summary) -> datetime | None:
+def _quiet_at(summary: Summary, totals: rules.Totals) -> datetime | None:
     """When to look again if nothing comes: at an answer that is due, or at the silence."""
     if summary.asked and summary.asked < rules.LEAST_ASKED:
         return moment(summary.join_at + rules.ANSWER_TIME + d.SECOND)
-    after = rules.silent_after(summary)
+    after = rules.silent_after(summary, totals)
     return moment(-(-after // QUIET_STEP) * QUIET_STEP) if after else None
 
 
-def sweep_silent(now: datetime, limit: int = SWEEP) -> list[int]:
-    """Judge anew the devices whose time has come without a message, at most ``limit``, by index; gives those whose
-    health changed. Those heard of for the last time before the retention are not known any more."""
+def sweep_silent(now: datetime, limit: int = SWEEP) -> tuple[int, list[int]]:
+    """Judge anew the devices whose time has come without a message, at most ``limit``, by index: how many they
+    were, and those whose health changed. Those heard of last before the retention are not known any more."""
     rows, changed = [], []
     with transaction.atomic():
         due = list(
@@ -180,7 +181,7 @@ def sweep_silent(now: datetime, limit: int = SWEEP) -> list[int]:
                 cursor.execute(KEEP, [list(column) for column in zip(*rows, strict=True)])
         for device_id, verdict in changed:
             DeviceState.objects.filter(pk=device_id).update(health=verdict.health, finding=verdict.finding)
-    return [device_id for device_id, _verdict in changed]
+    return len(rows), [device_id for device_id, _verdict in changed]
 
 
 def held(device_id: int) -> Summary | None:
@@ -243,7 +244,8 @@ def month(device_id: int, now: datetime) -> Sequence[Seen]:
     """The device's frames of the retention, oldest first, as tuples in the shape of :class:`Seen`."""
     with connection.cursor() as cursor:
         cursor.execute(MONTH, _BITS | {"device_id": device_id, "since": oldest_kept(now), "until": now})
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def diagnose(device_id: int, now: datetime, *, locates: bool = False) -> Diagnosis:
@@ -260,6 +262,6 @@ def recompute(device_ids: Iterable[int], now: datetime) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(HELD, [[device_id]])
             made = diagnose(device_id, now)
-            quiet_at = _quiet_at(made.summary)
+            quiet_at = _quiet_at(made.summary, made.totals)
             cursor.execute(KEEP, [[value] for value in _row(device_id, made.summary, made.verdict, quiet_at)])
             DeviceState.objects.filter(pk=device_id).update(health=made.verdict.health, finding=made.verdict.finding)

@@ -3,6 +3,7 @@ address."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import template
@@ -17,7 +18,7 @@ from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
 from common.htmx import page, wants_partial
 from common.templatetags.portal import managed
-from devices import bulk, cells, saved_views
+from devices import bulk, cells, health, saved_views
 from devices.asked import Asked
 from devices.chips import chips, columns_panel, filter_panel
 from devices.filters import MATCHES, DevicePage, all_matching, device_page
@@ -52,6 +53,7 @@ def all_devices(request: PersonRequest) -> HttpResponse:
         "asked": asked,
         "found": found,
         "summary": summary(found, searched=asked.filtered),
+        "unwell": unwell(asked, projects),
         "query": asked.query,
         "columns": [(column, *heading(asked, column)) for column in shown],
         "pairs": [(name, value) for name, value in asked.pairs() if name not in {"q", "page"}],
@@ -123,6 +125,22 @@ def summary(found: DevicePage, *, searched: bool) -> str:
     if found.pages > 1:
         return _("%(first)s–%(last)s of %(found)s found, out of %(total)s devices") % figures
     return ngettext("%(found)s of %(total)s device", "%(found)s of %(total)s devices", found.total) % figures
+
+
+def unwell(asked: Asked, projects: Iterable[int]) -> list[tuple[str, str, str]]:
+    """State, how many devices have it, the address that shows them: of all the person's Projects or those chosen."""
+    kept = NOTHING | {"projects": asked.projects}
+    counted = health.unwell(asked.projects or projects)
+    return [
+        (state.name.lower(), _number(count), asked.address(**kept | {"health": (state.name.lower(),)}))
+        for state, count in counted
+        if count
+    ]
+
+
+def _number(count: int) -> str:
+    most = number_format(min(count, health.MOST), force_grouping=True)
+    return f"{most}+" if count > health.MOST else most
 
 
 def numbers(asked: Asked, found: DevicePage) -> list[tuple[int, str]]:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from devices.models import Device, DeviceState, Health
 from ingest import pipeline, stream
 from ingest.pipeline import Entry
 from lora import health
+from lora.diagnosis import Summary
 from lora.diagnosis_rules import Code, Severity, Step
 from lora.events import Event, to_json
 from lora.models import Radio
@@ -134,25 +135,38 @@ def test_a_device_that_is_switched_off_is_silent_and_then_unknown(device: Device
     world.power_off(DEV)
     state = DeviceState.objects.get(device=device)
     assert (state.health, state.finding) == (Health.GOOD, "")
-    assert health.sweep_silent(now + 20 * HOUR) == []
+    assert health.sweep_silent(now + 20 * HOUR)[1] == []
     later = now + 31 * HOUR
-    assert health.sweep_silent(later) == [device.pk]
+    assert health.sweep_silent(later)[1] == [device.pk]
     found = diagnosis(device, later)
     assert [(one.code, one.severity) for one in found.findings] == [(Code.SILENT, Severity.ATTENTION)]
-    assert health.sweep_silent(later) == []
+    assert health.sweep_silent(later)[1] == []
     state.refresh_from_db()
     assert (state.health, state.finding) == (Health.ATTENTION, "silent")
-    assert health.sweep_silent(now + 33 * DAY) == [device.pk]
+    assert health.sweep_silent(now + 33 * DAY)[1] == [device.pk]
     state.refresh_from_db()
     assert (state.health, state.finding) == (Health.UNKNOWN, "")
     assert Radio.objects.get(pk=device.pk).quiet_at is None
+
+
+def test_the_sweep_takes_a_bounded_number_by_index(device: Device) -> None:
+    Radio.objects.bulk_create(
+        Radio(pk=1000 + n, state=orjson.dumps(Summary(up_at=1).plain()).decode(), quiet_at=START) for n in range(5)
+    )
+    assert health.sweep_silent(START + DAY, limit=3) == (3, [])
+    assert health.sweep_silent(START + DAY, limit=3) == (2, [])
+    assert health.sweep_silent(START + DAY, limit=3) == (0, [])
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        due = Radio.objects.select_for_update(skip_locked=True).filter(quiet_at__lte=START).order_by("quiet_at")[:3]
+        assert "radio_quiet" in due.explain()
 
 
 def test_a_silent_device_that_sends_again_is_well(device: Device) -> None:
     world, now = live_for(0.5)
     world.power_off(DEV)
     later = now + 40 * HOUR
-    assert health.sweep_silent(later) == [device.pk]
+    assert health.sweep_silent(later)[1] == [device.pk]
     world.advance(later)
     world.power_on(EndDeviceConfig(DEV, APP, KEY, 10 * MINUTE, "climate", 51.918, 4.474), at=later)
     process(world.advance(later + HOUR), later + HOUR)
@@ -167,7 +181,7 @@ def test_one_request_without_an_answer_is_found_when_its_time_has_passed(device:
     now = START + timedelta(seconds=6)
     process(world.advance(now), now)
     assert DeviceState.objects.get(device=device).health == Health.UNKNOWN
-    assert health.sweep_silent(now + 2 * MINUTE) == [device.pk]
+    assert health.sweep_silent(now + 2 * MINUTE)[1] == [device.pk]
     assert DeviceState.objects.get(device=device).finding == "join-unanswered"
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.models import Device
-from lora import diagnosis_words, evidence, frames, health
 from lora import diagnosis as d
+from lora import diagnosis_words, evidence, frames, health
 from lora.diagnosis_rules import Code, Finding, Severity, Step, totals
 from lora.events import DownlinkSent, JoinAccept, JoinRequest, Location, RadioEvent, Reception, Uplink
 from tests import factories
@@ -174,7 +174,8 @@ def test_every_finding_has_words_and_never_fails_for_want_of_messages(seed: int)
 
 FAILED = Code.FAILED_DOWNLINKS
 NUMBERS = {
-    Code.JOIN_UNANSWERED: ("requests", "at"), Code.ACCEPT_UNHEARD: ("accepts", "at"), Code.REJOINS: ("firsts", "messages"),
+    Code.JOIN_UNANSWERED: ("requests", "at"), Code.ACCEPT_UNHEARD: ("accepts", "at"),
+    Code.REJOINS: ("firsts", "messages"),
     Code.SILENT: ("at", "span", "interval"), Code.LOSS: ("lost", "sent", "share"),
     Code.WEAK_SIGNAL: ("weak", "very_weak", "messages"), FAILED: ("failures", "downlinks", "count"),
     Code.MAC_UNANSWERED: ("unanswered", "asked"), Code.CONFIRMED: ("confirmed", "messages", "share"),

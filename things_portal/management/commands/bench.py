@@ -23,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import dispatch, export, fleet, intake, jobs, load, lora, pages, twins
+from things_portal.bench import dispatch, export, findings, fleet, intake, jobs, load, lora, pages, twins
 from things_portal.bench.pages import PageTime
 
 
@@ -147,6 +147,8 @@ class Command(BaseCommand):
             f"\nLoRa data history, {lora.loaded():,} frames: {rows / 2**30:.1f} GiB, keys {keys / 2**30:.1f} GiB"
         )
         self.rows(lora.measure(port))
+        for timing in findings.measure():
+            self.stdout.write(f"{timing.name}: p50 {timing.p50:.1f} ms, p95 {timing.p95:.1f} ms")
 
     def fleet(self, port: int) -> None:
         self.stdout.write("\nAll Devices of the fleet")
