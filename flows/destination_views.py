@@ -110,17 +110,19 @@ def edit(request: PersonRequest, destination: Destination) -> HttpResponse:
 
 @destination_view("GET", "POST", see=Role.OPERATOR)
 def delete(request: PersonRequest, destination: Destination) -> HttpResponse:
-    if request.method == "POST":
+    """After the name was typed: secrets and what waits are lost."""
+    typed = request.POST.get("name", "").strip() if request.method == "POST" else None
+    if typed == destination.name:
         services.delete(destination=destination, actor=request.user)
         messages.success(request, _("The destination %s is deleted.") % destination.name)
         return redirect("flows:destinations")
     context = {
         "nav": "flows",
         "destination": destination,
+        "typed": typed,
         "flows": destination.flows.order_by("name", "pk"),
-        "counts": deliveries.counts(destination.pk, timezone.now()),
     }
-    return page(request, "flows/destination_delete.html", context)
+    return page(request, "flows/destination_delete.html", context, status=200 if typed is None else 422)
 
 
 @destination_view("POST", see=Role.OPERATOR)
