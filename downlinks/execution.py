@@ -148,16 +148,6 @@ def hold_reason(device: Device) -> str:
     return ""
 
 
-def waiting_reason(device: Device, downlink: Downlink) -> str:
-    """Why this instruction is not on its way now, as a sentence; "" where nothing holds it up, or nothing can any more.
-
-    Costs no query: the device is taken as it was read.
-    """
-    if downlink.state in FINAL or downlink.accepted_at is not None:
-        return ""
-    return hold_reason(device) or ("" if downlink.head else _("It waits for the instructions before it."))
-
-
 def run(device_id: int, *, now: datetime | None = None) -> bool:
     """Send the head of the device's queue if it may be sent and nobody else is at it. True where it was claimed."""
     with scopes_disabled():

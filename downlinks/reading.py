@@ -14,13 +14,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from devices.models import Connection, Device, Processing
+from devices.models import Device
 from lora.carried import Instruction
 from lora.frames import oldest_kept
 from lora.models import Frame
 from lora.search import Cursor
 
-from . import causes
+from . import causes, execution
 from .models import FINAL, Downlink, Source, State
 
 PAGE: Final = 20
@@ -271,7 +271,7 @@ def _pending_of(device: Device) -> QuerySet[Downlink]:
 def _queue(device: Device, found: list[dict[str, Any]]) -> Queue:
     """Two queries where any of the rows is pending, by index."""
     pending = [values["number"] for values in found if values["state"] == State.PENDING]
-    held = _held(device)
+    held = execution.hold_reason(device)
     if not pending:
         return Queue(held)
     head = Downlink.objects.filter(device=device, head=True).values_list("number", "state").first()
@@ -287,16 +287,6 @@ def _placed(found: list[dict[str, Any]], queue: Queue) -> list[Row]:
         rows.append(Row(values, queue, ahead))
         ahead += values["state"] == State.PENDING
     return rows[::-1]
-
-
-def _held(device: Device) -> str:
-    if device.processing_status == Processing.DEACTIVATED:
-        return _("Waits: the device is deactivated.")
-    if device.processing_status == Processing.NOT_LINKED:
-        return _("Waits: the device is in no Flow.")
-    if device.connection_status != Connection.ACTIVE:
-        return _("Waits: the device is not active on its network.")
-    return ""
 
 
 def carried(device: Device, correlation_id: UUID) -> Instruction | None:

@@ -290,25 +290,12 @@ HELD = [
 @pytest.mark.parametrize(("held", "says"), HELD)
 def test_why_an_instruction_waits(device: Device, held: dict[str, Any], says: str) -> None:
     """And it is true: what is said to be held is not claimed."""
-    first, second = ask(device), ask(device)
+    ask(device)
+    assert execution.hold_reason(device) == ""
     Device.objects.filter(pk=device.pk).update(**held)
     device.refresh_from_db()
-    for downlink in (first, second):
-        assert says in execution.waiting_reason(device, again(downlink))
+    assert says in execution.hold_reason(device)
     assert not execution.run(device.pk, now=at(100))
-
-
-def test_what_is_on_its_way_or_finished_waits_for_nothing(device: Device) -> None:
-    first, second = ask(device), ask(device)
-    assert execution.waiting_reason(device, first) == ""
-    assert execution.waiting_reason(device, second) == "It waits for the instructions before it."
-    execution.run(device.pk, now=at(1))
-    deactivate(device=device, actor=None)
-    device.refresh_from_db()
-    assert execution.waiting_reason(device, again(first)) == "", "the network has it"
-    execution.sweep(at(DAY + 1))
-    assert execution.waiting_reason(device, again(first)) == ""
-    assert "deactivated" in execution.waiting_reason(device, again(second))
 
 
 # --- asking before sending again ---

@@ -173,10 +173,10 @@ def test_held_queue_says_by_what(cast: Cast, device: Device) -> None:
     ask(device)
     with scopes_disabled():
         Device.objects.update(connection_status=Connection.FAILED)
-    assert "Waits: the device is not active on its network." in waits(cast, device)[1]
+    assert "The device is not active on its network" in waits(cast, device)[1]
     with scopes_disabled():
         deactivate(device=Device.objects.get(pk=device.pk), actor=None)
-    assert "Waits: the device is deactivated." in waits(cast, device)[1]
+    assert "The device is deactivated: its instructions wait" in waits(cast, device)[1]
 
 
 def test_page_costs_two_queries_more_for_what_is_pending(cast: Cast, device: Device) -> None:
