@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -117,7 +117,11 @@ class Batch:
             return set()
         held = [self.taken[pk] for pk in ids]
         with connection.cursor() as cursor:
-            values = {"devices": list(ids), "numbers": [one.number for one in held], "now": self._moment()}
+            values: dict[str, Any] = {
+                "devices": list(ids),
+                "numbers": [one.number for one in held],
+                "now": self._moment(),
+            }
             cursor.execute(statement, values | {"attempts": [one.attempts for one in held]})
             return {device_id for (device_id,) in cursor.fetchall()}
 

@@ -28,7 +28,7 @@ from devices.errors import NetworkRefused, NetworkUnavailable
 from devices.models import Connection, Device, Processing
 
 from . import queue
-from .models import FINAL, Cause, Downlink, Event, State
+from .models import Cause, Downlink, Event, State
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,9 @@ class AddressRefused(Exception):
 def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     """The addresses of the host, all of them allowed. Raises AddressRefused, or OSError where it has none."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys((family, str(place[0])) for family, _kind, _protocol, _name, place in found))
+    addresses: list[tuple[socket.AddressFamily, str]] = list(
+        dict.fromkeys((family, str(place[0])) for family, _kind, _protocol, _name, place in found)
+    )
     for _family, address in addresses:
         if not allowed(address):
             raise AddressRefused(

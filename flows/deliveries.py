@@ -155,7 +155,13 @@ RETURNING d.id
 
 def lease_due(now: datetime, *, busy: Iterable[int], limit: int) -> list[int]:
     """Destinations that have something to deliver now, held for this process until :data:`LEASE` is over."""
-    values = {"now": now, "until": now + LEASE, "busy": list(busy), "limit": limit, "oldest": oldest(now)}
+    values: dict[str, Any] = {
+        "now": now,
+        "until": now + LEASE,
+        "busy": list(busy),
+        "limit": limit,
+        "oldest": oldest(now),
+    }
     with connection.cursor() as cursor:
         cursor.execute(DUE, values)
         return [row[0] for row in cursor.fetchall()]
@@ -199,10 +205,13 @@ class Head:
 
 
 def heads(destination_id: int, now: datetime, limit: int) -> list[Head]:
-    values = {"destination": destination_id, "now": now, "oldest": oldest(now), "limit": limit}
+    values: dict[str, Any] = {"destination": destination_id, "now": now, "oldest": oldest(now), "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(HEADS, values)
-        return [Head(*row[:-1], bytes(row[-1])) for row in cursor.fetchall()]
+        return [
+            Head(device_id, created_at, seq, attempts, identifier, bytes(body))
+            for device_id, created_at, seq, attempts, identifier, body in cursor.fetchall()
+        ]
 
 
 RECORD: Final = """

@@ -97,7 +97,7 @@ def keep(batch: Mapping[int, Sequence[Measurement]], now: datetime) -> None:
             (others if kept.text is None else texts).add(device_id, number, at, kept)
     if not texts.devices and not others.devices:
         return
-    columns = [*map(_array, texts.numeric(), others.numeric()), texts.texts]
+    columns: list[Any] = [*map(_array, texts.numeric(), others.numeric()), texts.texts]
     with connection.cursor() as cursor:
         # Nearly always none of them is there: to ask so of each row costs as much as half of writing it.
         try:

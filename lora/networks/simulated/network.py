@@ -6,7 +6,7 @@ The simulation's process reads these tables; it may be away for a while, as a re
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -84,7 +84,7 @@ class SimulatedNetwork(LoraNetwork):
     def send(self, identity: LoraIdentity, instruction: Instruction) -> None:
         from lora.models import SimulatedDevice
 
-        values = {
+        values: dict[str, Any] = {
             "id": instruction.correlation_id,
             "dev_eui": identity.dev_eui,
             "fport": instruction.fport or 1,
