@@ -43,5 +43,6 @@ class RefusedMessageAdmin(LookedAt, admin.ModelAdmin[RefusedMessage]):
 class SimulatedSenderAdmin(LookedAt, admin.ModelAdmin[SimulatedSender]):
     list_display = ("base_name", "device", "interval_seconds", "next_at", "state")
     list_select_related = ("device",)
+    search_fields = ("base_name", "device__name")
     exclude = ("secret",)
     show_full_result_count = False

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from common.admin import LookedAt
 
-from .models import LoraIdentity, Network, SimulatedDevice, SimulatedDownlink
+from .models import LoraIdentity, Network, Radio, SimulatedDevice, SimulatedDownlink
 
 
 class NetworkForm(forms.ModelForm[Network]):
@@ -72,3 +72,11 @@ class SimulatedDeviceAdmin(LookedAt, admin.ModelAdmin[SimulatedDevice]):
 class SimulatedDownlinkAdmin(LookedAt, admin.ModelAdmin[SimulatedDownlink]):
     list_display = ("created_at", "dev_eui", "fport", "confirmed", "taken_at")
     search_fields = ("dev_eui", "correlation_id")
+
+
+@admin.register(Radio)
+class RadioAdmin(LookedAt, admin.ModelAdmin[Radio]):
+    list_display = ("device_id", "health", "finding", "quiet_at")
+    list_filter = ("health",)
+    search_fields = ("=device_id", "=finding")
+    show_full_result_count = False

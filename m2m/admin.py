@@ -64,6 +64,7 @@ class CarrierForm(forms.ModelForm[CarrierAccount]):
 class CarrierAccountAdmin(admin.ModelAdmin[CarrierAccount]):
     form = CarrierForm
     list_display = ("name", "slug", "kind", "default")
+    search_fields = ("name", "slug")
 
     def get_readonly_fields(self, request: HttpRequest, obj: CarrierAccount | None = None) -> tuple[str, ...]:
         # The stored key is bound to the slug: under another it could not be read.

@@ -35,7 +35,7 @@ def talking(browser: Browser, portal: Portal) -> str:
     device = finish(page, "Talking device")
     link_to_flow(page, device, "Climate")
     page.goto(f"{device}lora/history/")
-    expect(page.get_by_text("Uplink", exact=True).first).to_be_visible(timeout=30_000)
+    expect(page.locator("tr[id^='f-']").filter(has_text="Uplink").first).to_be_visible(timeout=30_000)
     context.close()
     return f"{device}send/"
 

@@ -5,6 +5,7 @@ The device is an Internet device of the demo's type "Weather station" that the t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -106,8 +107,16 @@ def row(page: Page, label: str) -> Locator:
     return part(page, "Desired").locator("li").filter(has=page.get_by_text(label, exact=True))
 
 
-def pop_up(page: Page, moment: Locator) -> str:
-    """What the pop-up of a moment says; it comes on hover, and on keyboard focus."""
+def pop_up(page: Page, moment: Locator, tries: int = 3) -> str:
+    """What the pop-up of a moment says; it comes on hover, and on keyboard focus. The page may put the part anew while
+    it is looked at: then it is looked at again."""
+    for _again in range(tries - 1):
+        with contextlib.suppress(AssertionError, TypeError):
+            return _pop_up(page, moment)
+    return _pop_up(page, moment)
+
+
+def _pop_up(page: Page, moment: Locator) -> str:
     body = moment.locator(".tip-body")
     moment.hover()
     expect(body).to_be_in_viewport()

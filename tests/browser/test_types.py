@@ -101,7 +101,7 @@ def test_type_from_its_form_to_a_command_that_the_device_obeys(visit: Visit) -> 
     line = page.locator("#downlink-1")
     expect(line).to_contain_text("Send interval: Every five minutes")
     expect(line).to_contain_text("00 05")
-    expect(line.get_by_text("Delivered")).to_be_visible()
+    expect(line.locator(".state-word").first).to_have_text("Delivered")
 
     page.goto(f"{device}device/")
     page.get_by_role("link", name="Soil probe").click()

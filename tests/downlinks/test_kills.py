@@ -46,7 +46,7 @@ pytestmark = [
 ]
 OTHERS = {"DATABASE_URL", "REDIS_URL", "THINGS_HOME", "STATIC_ROOT", "ALLOWED_HOSTS"}
 # Seconds; on a machine that is busy with other tests a process takes a while to start.
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Portal:
