@@ -74,6 +74,19 @@
     const reader = event.detail.requestConfig?.elt;
     if (reader?.matches("[data-live]") && !reader.isConnected) event.detail.shouldSwap = false;
   });
+  // [data-late] brings parts for places that may have gone meanwhile (a value that was cleared): those are left out.
+  // Where it was itself replaced, what replaced it brings them: htmx would look for the places in what was taken out.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const reader = event.detail.requestConfig?.elt;
+    if (!reader?.matches("[data-late]")) return;
+    if (!reader.isConnected) event.detail.shouldSwap = false;
+    const parts = document.createElement("template");
+    parts.innerHTML = event.detail.serverResponse;
+    for (const part of parts.content.querySelectorAll("[hx-swap-oob]")) {
+      if (!document.getElementById(part.id)) part.remove();
+    }
+    event.detail.serverResponse = parts.innerHTML;
+  });
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
     const texts = { 403: body.dataset.errorForbidden, 404: body.dataset.errorGone };
