@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Value = float | bool | str | bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(NamedTuple):
     """One resolved SenML record (RFC 8428, section 4.6): a name, a value, its unit and its moment.
 
     ``name`` is the record's name without the device's base name (``temperature``, not

@@ -191,6 +191,11 @@ def _plainly_named(base: str, own: str) -> tuple[str, str] | None:
     return _remembered_urn(base)
 
 
+@lru_cache(maxsize=4096)
+def _is_unit(text: str) -> bool:
+    return _UNSTORABLE.search(text) is None
+
+
 def resolve(records: Sequence[object], *, received_at: float) -> Pack:
     """Check every record and resolve the pack (RFC 8428, section 4.6). ``received_at``: Unix seconds, "now".
 
@@ -207,7 +212,8 @@ def resolve(records: Sequence[object], *, received_at: float) -> Pack:
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):
             raise SenmlError("A record must be an object with labels and values.", record=number)
-        state.add(number, record)
+        if not state.add_plainly(record):
+            state.add(number, record)
     return Pack(
         base_name=state.first_base or "",
         measurements=tuple(sorted(state.measurements, key=lambda measurement: measurement.time)),
@@ -223,6 +229,10 @@ def unknown_units(measurements: Sequence[Measurement]) -> list[str]:
 
 # NUL, and halves of characters.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+# What does not change how a record without base values is read, beside its name and moment.
+_PLAIN_BASE: Final = frozenset({"bn", "bt", "bver"})
+# Whole numbers up to here are the same as numbers with a point.
+EXACT: Final = 2**53
 _BASE = {"bn": str, "bt": float, "bu": str, "bv": float, "bs": float, "bver": int}
 _VALUES = {"v": float, "vs": str, "vb": bool, "vd": bytes}
 _FORMS: Final[Mapping[str, type]] = {
@@ -255,8 +265,33 @@ class _Resolver:
     has_own_time: bool = False
     measurements: list[Measurement] = field(default_factory=list)
     devices: dict[tuple[str, str] | None, None] = field(default_factory=dict)
+    # Where the base values in force are only a name and a time: that name, the moment of records without a time of
+    # their own, and whether it is absolute.
+    plain: tuple[str, float, bool] | None = None
+
+    def add_plainly(self, record: dict[object, object]) -> bool:
+        """Take a record of a name, a number and perhaps a unit, which is what nearly all are behind the first one of
+        a pack; False, and nothing taken, where it is another or anything of it wants a look."""
+        if self.plain is None or type(record) is not dict:
+            return False
+        own, value, unit = record.get("n"), record.get("v"), record.get("u")
+        if type(value) is int and -EXACT <= value <= EXACT:
+            value = float(value)
+        if type(own) is not str or type(value) is not float or not math.isfinite(value):
+            return False
+        if unit is not None and (type(unit) is not str or len(unit) > _LONGEST_REMEMBERED or not _is_unit(unit)):
+            return False
+        base, moment, absolute = self.plain
+        device = _plainly_named(base, own)
+        if device is None or len(record) != (2 if unit is None else 3):
+            return False
+        self.has_own_time |= absolute
+        self.devices[device] = None
+        self.measurements.append(Measurement(own, value, moment, unit or None))
+        return True
 
     def add(self, number: int, record: dict[object, object]) -> None:
+        self.plain = None
         fields = _checked(number, record)
         own = 0
         for label, value in fields.items():
@@ -287,6 +322,12 @@ class _Resolver:
                 raise SenmlError("The number is too large.", record=number, field="v")
         self.devices[device] = None
         self.measurements.append(Measurement(name=name, value=value, time=time, unit=unit))
+        if self.base.keys() <= _PLAIN_BASE:
+            moment = float(self.base.get("bt", 0.0))
+            absolute = moment >= ABSOLUTE_FROM
+            moment += 0.0 if absolute else self.received_at
+            if 0 <= moment <= LAST_MOMENT:
+                self.plain = str(self.base.get("bn", "")), moment, absolute
 
     def _check_version(self, number: int) -> None:
         version = int(self.base.get("bver", VERSION))

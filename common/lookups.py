@@ -1,5 +1,5 @@
-"""A lookup for long lists: ``field__any_of=[…]`` is ``field = ANY(array)`` with one parameter, where ``__in`` sends one
-parameter for each (ten thousand take longer to parse than to find)."""
+"""A lookup for long lists: ``field__any_of=numbers`` is ``field = ANY(array)`` with one parameter, where ``__in`` sends
+one parameter for each (ten thousand take longer to parse than to find)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from django.db import models
 from django.db.models.lookups import Lookup
 
+from .arrays import array
+
 
 class AnyOf(Lookup[Any]):
     lookup_name = "any_of"
@@ -15,7 +17,7 @@ class AnyOf(Lookup[Any]):
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         lhs, parameters = self.process_lhs(compiler, connection)
-        return f"{lhs} = ANY(%s)", [*parameters, list(self.rhs)]
+        return f"{lhs} = ANY(%s::bigint[])", [*parameters, array(list(self.rhs))]
 
 
 def register() -> None:

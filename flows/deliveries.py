@@ -92,7 +92,7 @@ def _destinations(device_ids: Collection[int]) -> dict[int, list[tuple[int, str]
     """By device its destinations and their layout, each once, however many Flows lead there."""
     links = FlowDestination.objects.filter(flow__enabled=True, destination__enabled=True)
     found: dict[int, dict[int, str]] = defaultdict(dict)
-    rows = links.filter(flow__device_links__device_id__in=device_ids)
+    rows = links.filter(flow__device_links__device__any_of=device_ids)
     for device_id, pk, layout in rows.values_list(
         "flow__device_links__device_id", "destination_id", "destination__layout"
     ):

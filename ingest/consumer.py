@@ -23,7 +23,7 @@ from common import partitions
 
 from . import pipeline, stream
 from .models import RejectedMessage
-from .pipeline import Entry
+from .reading import Entry
 
 logger = logging.getLogger(__name__)
 BATCH = 500

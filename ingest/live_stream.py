@@ -111,9 +111,10 @@ class Hub:
             watch.tell(set(live.PARTS))
 
     def tell(self, text: str) -> None:
-        device, _, parts = text.partition(" ")
-        for watch in self.watches.get(int(device), ()):
-            watch.tell(set(parts.split(",")) & live.PARTS)
+        for line in text.splitlines():
+            device, _, parts = line.partition(" ")
+            for watch in self.watches.get(int(device), ()):
+                watch.tell(set(parts.split(",")) & live.PARTS)
 
 
 hub = Hub()

@@ -10,19 +10,18 @@ import hashlib
 import logging
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-import orjson
 from django.db import connection, transaction
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
-from codec import decoders, senml
+from codec import decoders
 from codec.measurements import Measurement
+from common.arrays import array
 from devices import codecs, live
 from devices.models import CodecProblem, Device, FlowLink, Health, Processing
 from downlinks import reports
@@ -45,52 +44,16 @@ from lora.models import LoraIdentity
 from lora.networks import thingpark
 from twin import services as twin
 
-from . import stream
+from . import reading
 from .payloads import CodecRuns, Held
+from .reading import AHEAD, Batch, Entry, Pack
 
 logger = logging.getLogger(__name__)
 UNKNOWN_DEVICE = "The DevEUI is not known here."
-# A clock that is ahead by more than this is not believed: the moment of acceptance is taken. (The moment of
-# processing would not do: a repeated batch has another one.)
-AHEAD = timedelta(days=1)
 
 
 # device id → when its messages came
 Heard = dict[int, list[datetime]]
-
-
-class Unreadable(Exception):
-    """This message cannot be processed; the text says why. It is kept among the rejected ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A stream entry as read: its id, source, body and what acceptance knew."""
-
-    id: str
-    source: str
-    body: bytes
-    meta: dict[str, Any]
-
-    @classmethod
-    def read(cls, entry_id: bytes, values: dict[bytes, bytes]) -> Entry:
-        """Never raises: what is no message of ours has no source, and is rejected like one that cannot be read."""
-        try:
-            meta = orjson.loads(values[b"meta"])
-            source, body = values[b"source"].decode(), values[b"body"]
-        except (KeyError, ValueError):
-            meta, source, body = {}, "", repr(values).encode()
-        return cls(entry_id.decode(), source, body, meta if isinstance(meta, dict) else {})
-
-    @property
-    def day(self) -> str:
-        """The UTC day it came into the stream."""
-        return f"{datetime.fromtimestamp(int(self.id.partition('-')[0]) / 1000, UTC):%Y-%m-%d}"
-
-    @property
-    def received_at(self) -> datetime:
-        """When it was accepted. Raises KeyError, TypeError or ValueError where acceptance did not say."""
-        return datetime.fromtimestamp(float(self.meta["received_at"]), UTC)
 
 
 @dataclass(slots=True)
@@ -107,25 +70,6 @@ class Known:
     problem: Held | None = None
 
 
-@dataclass(slots=True)
-class Pack:
-    entry: str
-    device_id: int
-    received_at: datetime
-    body: bytes
-    pack: senml.Pack
-
-
-@dataclass(slots=True)
-class Batch:
-    """What the entries of a batch say, before anything is written."""
-
-    lora: list[tuple[str, Event]] = field(default_factory=list)
-    packs: list[Pack] = field(default_factory=list)
-    rejected: dict[str, str] = field(default_factory=dict)
-    unknown: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """How many entries were processed; by entry id why others were not, and the DevEUI of those of no device."""
@@ -138,7 +82,7 @@ class Result:
 def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
     """Process a batch in one transaction; live notifications follow its commit."""
     now = now or timezone.now()
-    batch = _read(entries)
+    batch = reading.read(entries)
     changes: dict[int, set[str]] = defaultdict(set)
     runs = CodecRuns()
     with transaction.atomic():
@@ -172,39 +116,6 @@ def process(entries: Sequence[Entry], *, now: datetime | None = None) -> Result:
     return Result(len(entries) - len(batch.rejected) - len(batch.unknown), batch.rejected, batch.unknown)
 
 
-# --- reading ---
-
-
-def _read(entries: Iterable[Entry]) -> Batch:
-    batch = Batch()
-    for entry in entries:
-        try:
-            if entry.source == stream.SENML:
-                batch.packs.append(_read_pack(entry))
-            elif entry.source == stream.THINGPARK:
-                told = thingpark.parse(thingpark.read(entry.body))
-                batch.lora += [(entry.id, _believed(event, entry.received_at)) for event in told]
-            elif entry.source == stream.LORA_EVENTS:
-                event = lora_events.from_json(orjson.loads(entry.body))
-                batch.lora.append((entry.id, _believed(event, entry.received_at)))
-            else:
-                raise Unreadable(f"unknown source {entry.source!r}")
-        except (Unreadable, senml.SenmlError, thingpark.PushError, KeyError, TypeError, ValueError) as error:
-            batch.rejected[entry.id] = f"{error}"[:500] or type(error).__name__
-    return batch
-
-
-def _believed(event: Event, received_at: datetime) -> Event:
-    return event if event.at <= received_at + AHEAD else replace(event, at=received_at)
-
-
-def _read_pack(entry: Entry) -> Pack:
-    received_at = entry.received_at
-    parse = senml.parse_cbor if entry.meta.get("cbor") else senml.parse_json
-    pack = parse(entry.body, received_at=received_at.timestamp())
-    return Pack(entry.id, int(entry.meta["device_id"]), received_at, entry.body, pack)
-
-
 # --- devices ---
 
 # Devices whose twin this batch may be the first to write (a state is made with its device). Its foreign key takes the
@@ -222,7 +133,7 @@ ORDER BY device.id FOR KEY SHARE OF device
 
 def _hold_new(device_ids: set[int]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(HOLD_NEW, [sorted(device_ids)])
+        cursor.execute(HOLD_NEW, [array(sorted(device_ids))])
 
 
 def _ids_by_eui(dev_euis: set[str]) -> dict[str, int]:
@@ -240,7 +151,7 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
     problem = CodecProblem.objects.filter(device_id=OuterRef("pk")).values(
         told=JSONObject(version="version_id", error="error", text="text")
     )
-    rows = Device.objects.filter(pk__in=device_ids).values_list(
+    rows = Device.objects.filter(pk__any_of=device_ids).values_list(
         "pk", "project_id", "processing_status", "type_id", "type__codec_id", "type__decoders", Subquery(problem)
     )
     for pk, project_id, status, type_id, codec_id, type_decoders, held in rows:
@@ -249,7 +160,7 @@ def _devices(device_ids: set[int]) -> dict[int, Known]:
             known[pk].problem = held["version"], held["error"], held["text"]
         types[pk] = (status, type_id if codec_id else None, type_decoders)
     in_use = codecs.in_use({type_id for _status, type_id, _decoders in types.values() if type_id is not None})
-    links = FlowLink.objects.filter(device_id__in=known, flow__enabled=True).values_list("device_id", "flow__decoder")
+    links = FlowLink.objects.filter(device__any_of=known, flow__enabled=True).values_list("device_id", "flow__decoder")
     for device_id, decoder in links:
         status, type_id, type_decoders = types[device_id]
         codec = in_use.get(type_id) if type_id is not None else None
@@ -403,20 +314,24 @@ def _believed_values(pack: Pack) -> list[Measurement]:
     """A value from the far future would be the newest for ever."""
     latest = (pack.received_at + AHEAD).timestamp()
     received = pack.received_at.timestamp()
-    return [value if value.time <= latest else replace(value, time=received) for value in pack.pack.measurements]
+    return [value if value.time <= latest else value._replace(time=received) for value in pack.pack.measurements]
 
 
-# A pack with times of its own that comes again within a day is the same message.
+# A pack with times of its own that comes again within a day is the same message. The days that can hold it are said as
+# constants: the planner leaves out the others, and sees that the digest finds it among all of the device's messages.
+SAME_WITHIN = timedelta(days=1)
 KEEP_PACKS = """
 INSERT INTO devices_senmlmessage (device_id, received_at, seq, records, digest, body)
 SELECT device_id, received_at, seq, records, digest, body
 FROM unnest(
-    %s::bigint[], %s::timestamptz[], %s::int[], %s::int[], %s::bytea[], %s::bytea[], %s::boolean[]
-) AS new (device_id, received_at, seq, records, digest, body, timed)
+    %(devices)s::bigint[], %(moments)s::timestamptz[], %(seqs)s::int[], %(records)s::int[], %(timed)s::boolean[],
+    %(digests)s::bytea[], %(bodies)s::bytea[]
+) AS new (device_id, received_at, seq, records, timed, digest, body)
 WHERE NOT timed OR NOT EXISTS (
     SELECT FROM devices_senmlmessage AS held
     WHERE held.device_id = new.device_id AND held.digest = new.digest
-        AND held.received_at BETWEEN new.received_at - interval '1 day' AND new.received_at + interval '1 day'
+        AND held.received_at BETWEEN %(first)s AND %(last)s
+        AND abs(extract(epoch FROM held.received_at - new.received_at)) <= %(within)s
 )
 ON CONFLICT DO NOTHING
 RETURNING device_id, received_at, seq
@@ -427,18 +342,22 @@ def _keep_packs(packs: dict[tuple[int, datetime, int], Pack]) -> list[tuple[int,
     """Keep the packs by their keys, in one statement; gives the keys of those that are new."""
     if not packs:
         return []
-    rows = [
-        (
-            *key,
-            len(packs[key].pack.measurements),
-            hashlib.sha256(packs[key].body).digest(),
-            packs[key].body,
-            packs[key].pack.has_own_time,
-        )
-        for key in sorted(packs)
-    ]
+    devices, moments, seqs = zip(*(keys := sorted(packs)), strict=True)
+    kept = [packs[key] for key in keys]
+    values = {
+        "devices": array(devices),
+        "moments": array(moments),
+        "seqs": array(seqs),
+        "records": array([len(each.pack.measurements) for each in kept]),
+        "timed": array([each.pack.has_own_time for each in kept]),
+        "digests": [hashlib.sha256(each.body).digest() for each in kept],
+        "bodies": [each.body for each in kept],
+        "first": min(moments) - SAME_WITHIN,
+        "last": max(moments) + SAME_WITHIN,
+        "within": SAME_WITHIN.total_seconds(),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(KEEP_PACKS, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(KEEP_PACKS, values)
         return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
 
 
@@ -480,7 +399,8 @@ def _states(known: dict[int, Known], heard: Heard, verdicts: dict[int, health.Ve
         rows.append((device_id, known[device_id].project_id, last, previous, *told))
     if rows:
         with connection.cursor() as cursor:
-            cursor.execute(STATES, [list(column) for column in zip(*rows, strict=True)])
+            *columns, findings = zip(*rows, strict=True)
+            cursor.execute(STATES, [*map(array, columns), list(findings)])
 
 
 def _instructions(told: list[tuple[Known, Event]], changes: dict[int, set[str]], now: datetime) -> None:

@@ -10,6 +10,7 @@ import orjson
 from django.db import connection
 from django.db.models import F
 
+from common.arrays import array
 from common.written import unit_of
 from devices.asked import ValueKey
 from devices.cells import value_label
@@ -46,7 +47,8 @@ ON CONFLICT (device_id, column_id) DO UPDATE SET number = excluded.number, text 
 WHERE (held.number, held.text) IS DISTINCT FROM (excluded.number, excluded.text)
 """
 CHANGED: Final = INDEX.format(
-    twins="(SELECT * FROM twin_twin WHERE device_id = ANY(%(devices)s)) AS twin", kept="kept.source = ANY(%(parts)s)"
+    twins="(SELECT * FROM twin_twin WHERE device_id = ANY(%(devices)s::bigint[])) AS twin",
+    kept="kept.source = ANY(%(parts)s)",
 )
 # A row that a batch is writing is waited for and read again: it may not have seen that the column is there.
 FILL: Final = INDEX.format(
@@ -57,7 +59,7 @@ FILL: Final = INDEX.format(
 )
 GONE: Final = """
 DELETE FROM devices_columnvalue AS held USING devices_valuecolumn AS kept, twin_twin AS twin
-WHERE held.device_id = ANY(%(devices)s) AND kept.id = held.column_id AND twin.device_id = held.device_id
+WHERE held.device_id = ANY(%(devices)s::bigint[]) AND kept.id = held.column_id AND twin.device_id = held.device_id
     AND coalesce(jsonb_typeof(CASE kept.source
         WHEN 'reported' THEN twin.reported WHEN 'desired' THEN twin.desired ELSE twin.metadata END -> kept.key -> 'v'
     ), '') NOT IN ('number', 'string', 'boolean')
@@ -70,9 +72,10 @@ def follow(device_ids: Sequence[int], *, parts: Sequence[str] = PARTS, removed: 
     if not device_ids:
         return
     with connection.cursor() as cursor:
-        cursor.execute(CHANGED, {"devices": list(device_ids), "parts": list(parts)})
+        devices = array(device_ids)
+        cursor.execute(CHANGED, {"devices": devices, "parts": list(parts)})
         if removed:
-            cursor.execute(GONE, {"devices": list(device_ids)})
+            cursor.execute(GONE, {"devices": devices})
 
 
 def fill(column_id: int, after: int, up_to: int) -> None:

@@ -20,6 +20,7 @@ from codec.senml import (
     read_json,
     unknown_units,
 )
+from codec.senml_records import resolve
 
 NOW = 1_700_000_000.0
 IMEI = "urn:dev:IMEI:356938035643809:"
@@ -324,3 +325,33 @@ def test_add_base_refuses(body: str) -> None:
 def test_unknown_units_are_only_named() -> None:
     made = [Measurement(name="a", value=1.0, unit=unit, time=NOW) for unit in ("Cel", "smiles", "ppm", "smiles", None)]
     assert unknown_units(made) == ["smiles"]
+
+
+NAMED = st.sampled_from(["temperature", "a b", "", "x" * 120, "-no", "sub/x"])
+RECORD = st.fixed_dictionaries(
+    {},
+    optional={
+        "n": NAMED | st.just(1),
+        "v": st.sampled_from([21.5, 3, 2**60, True, "3", float("inf")]),
+        "u": st.sampled_from(["Cel", "", None, "\x00", "x" * 120]),
+        "t": st.sampled_from([0, -5, 2**30]),
+        "bn": st.sampled_from(["urn:dev:IMEI:356938035643809:", "urn:dev:IMEI:1:", "plain:", ""]),
+        "bt": st.sampled_from([0, 5, 2**30, -3 * 2**31, 1e12]),
+        "bu": st.just("Cel"),
+        "bv": st.just(1),
+        "x": st.just(1),
+        "i_": st.just(-24),
+    },
+)
+
+
+@given(st.lists(RECORD, min_size=1, max_size=5))
+def test_short_way_through_plain_records_reads_them_as_the_long_one(records: list[dict[str, object]]) -> None:
+    def told(given_in: list[dict[str, object]]) -> object:
+        try:
+            return resolve(given_in, received_at=NOW)
+        except SenmlError as error:
+            return str(error)
+
+    # A label that SenML does not know is left out, and is none of a plain record.
+    assert told(records) == told([record | {"unknown": 1} for record in records])

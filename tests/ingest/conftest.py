@@ -23,7 +23,7 @@ from devices import live
 from devices.models import Device
 from ingest import refusals, stream, views
 from ingest.keeper import keeper
-from ingest.pipeline import Entry
+from ingest.reading import Entry
 from lora.models import Network, NetworkKind
 from lora.networks import thingpark
 from tests import factories
@@ -206,8 +206,9 @@ class Listener:
     def told(self) -> list[tuple[int, set[str]]]:
         found = []
         while message := self.subscription.get_message(timeout=0.01):
-            device_id, _, parts = message["data"].decode().partition(" ")
-            found.append((int(device_id), set(parts.split(","))))
+            for line in message["data"].decode().splitlines():
+                device_id, _, parts = line.partition(" ")
+                found.append((int(device_id), set(parts.split(","))))
         return found
 
 

@@ -19,7 +19,8 @@ from devices.services import link_flow
 from flows.models import Flow
 from ingest import stream
 from ingest.payloads import CodecRuns
-from ingest.pipeline import Entry, process
+from ingest.pipeline import process
+from ingest.reading import Entry
 from lora.events import Uplink
 from lora.models import Frame, LoraIdentity
 from tests import factories

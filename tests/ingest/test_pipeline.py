@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import cbor2
 import pytest
+from django.db import connection
 
 from codec.lorawan import eu868
 from devices.models import Device, DeviceState, DeviceType, Health, SenmlMessage
@@ -17,7 +19,8 @@ from downlinks import execution, services
 from downlinks.models import Downlink
 from flows.models import Flow
 from ingest import pipeline, stream
-from ingest.pipeline import Entry, Result, process
+from ingest.pipeline import Result, process
+from ingest.reading import Entry
 from lora.events import (
     DownlinkAcknowledged,
     DownlinkFailed,
@@ -378,6 +381,34 @@ def test_same_pack_without_times_is_another_message(internet: Device) -> None:
     at, body = now(), pack(internet, {"n": "alarm", "vb": True})
     sent(internet, body, body, at=[at, at])
     assert SenmlMessage.objects.filter(device_id=internet.pk).count() == 2
+
+
+FILL = """
+INSERT INTO devices_senmlmessage (device_id, received_at, seq, digest, body)
+SELECT device, %s - make_interval(secs => number), 1, sha256(convert_to(concat(device, ' ', number), 'UTF8')), ''
+FROM generate_series(1, 5) AS device, generate_series(1, 400) AS number
+"""
+
+
+def test_same_message_is_found_among_thousands_by_its_digest(internet: Device) -> None:
+    plans: list[str] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql == pipeline.KEEP_PACKS:
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {sql}", params)
+                plans.append("\n".join(row[0] for row in cursor.fetchall()))
+        return execute(sql, params, many, context)
+
+    at = now()
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, [at])
+        cursor.execute("ANALYZE devices_senmlmessage")
+    with connection.execute_wrapper(explain):
+        sent(internet, pack(internet, {"n": "t", "v": 1}, bt=at.timestamp()), at=[at])
+    (plan,) = plans
+    assert "device_id = new.device_id) AND (digest = new.digest" in plan
+    assert len(re.findall(r"Scan .*on devices_senmlmessage_\w+ ", plan)) <= 4, "of some forty days"
 
 
 # --- places ---

@@ -17,7 +17,7 @@ from devices.services import deactivate
 from downlinks import execution, handover, services
 from downlinks.models import Cause, Downlink
 from ingest import stream, views
-from ingest.pipeline import Entry
+from ingest.reading import Entry
 from lora.models import Network
 from tests import factories
 from tests.cast import Cast

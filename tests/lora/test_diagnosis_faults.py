@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from devices.models import Device, DeviceState, Health
 from ingest import pipeline, stream
-from ingest.pipeline import Entry
+from ingest.reading import Entry
 from lora import health
 from lora.diagnosis import Summary
 from lora.diagnosis_rules import Code, Severity, Step

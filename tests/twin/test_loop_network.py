@@ -22,7 +22,8 @@ from devices.services import activate, deactivate
 from downlinks import execution
 from downlinks.models import Downlink
 from ingest import stream
-from ingest.pipeline import Entry, process
+from ingest.pipeline import process
+from ingest.reading import Entry
 from lora.events import Event, to_json
 from lora.models import SimulatedDevice, SimulatedDownlink
 from lora.networks.simulated.runner import Runner

@@ -19,7 +19,8 @@ from codec.measurements import Measurement
 from common import partitions
 from devices.models import Device
 from ingest import stream
-from ingest.pipeline import Entry, process
+from ingest.pipeline import process
+from ingest.reading import Entry
 from twin import samples, services
 
 from . import fleet, pages
