@@ -34,6 +34,13 @@ def in_order(place: Cursor) -> tuple[datetime, int]:
     return place.at, place.seq
 
 
+def signal_text(esp: float, rssi: float | None, snr: float | None) -> str:
+    """The estimated signal power in words and dBm, with what it was computed from."""
+    word = next(str(word) for bound, _bars, word in SIGNAL if esp >= bound)
+    known = [f"RSSI {rssi:.0f} dBm" if rssi is not None else "", f"SNR {snr:.1f} dB" if snr is not None else ""]
+    return ", ".join([f"{word.capitalize()}: ESP {esp:.0f} dBm", *filter(None, known)])
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A page of frames, newest first.
@@ -108,16 +115,6 @@ class Row:
     def unreadable(self) -> bool:
         """Whether the codec of the device type could not read it when it came."""
         return "unreadable" in self.frame.detail
-
-    @property
-    def signal_text(self) -> str:
-        """The estimated signal power in words and dBm, with what it was computed from."""
-        esp, rssi, snr = self.frame.esp, self.frame.rssi, self.frame.snr
-        if esp is None:
-            return ""
-        word = next(str(word) for bound, _bars, word in SIGNAL if esp >= bound)
-        known = [f"RSSI {rssi:.0f} dBm" if rssi is not None else "", f"SNR {snr:.1f} dB" if snr is not None else ""]
-        return ", ".join([f"{word.capitalize()}: ESP {esp:.0f} dBm", *filter(None, known)])
 
     @property
     def located(self) -> bool:

@@ -3,18 +3,19 @@ language took three quarters of the page's time (docs/benchmarks.md)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from django import template
 from django.template.defaultfilters import floatformat
-from django.utils.html import format_html
+from django.utils.html import conditional_escape, escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from common.templatetags.portal import icon, moment, signal, status, tip
-from lora.history import Row
+from lora.history import Row, signal_text
 
 register = template.Library()
 
@@ -32,32 +33,46 @@ ROW: Final = (
 
 
 @register.simple_tag(takes_context=True)
+def frame_rows(context: template.Context, rows: Iterable[Row]) -> SafeString:
+    """The rows of a page, closed. Reads ``history_url`` from the context."""
+    return mark_safe("".join(_row(row, context["history_url"]) for row in rows))  # noqa: S308 - each is safe
+
+
+@register.simple_tag(takes_context=True)
 def frame_row(context: template.Context, row: Row, opened: bool = False) -> SafeString:
     """``opened``: its details stand below it. Reads ``history_url`` from the context."""
-    frame, language = row.frame, get_language()
+    return mark_safe(_row(row, context["history_url"], opened))  # noqa: S308 - as said below
+
+
+def _row(row: Row, history_url: str, opened: bool = False) -> str:
+    """Everything put in is a number, escaped, or a piece that is safe: format_html asks so of each again."""
+    frame, language, key = row.frame, get_language(), row.key
     up = row.uplink
     signs = _signs(
         frame.ack, row.has_data, row.has_mac, row.located, frame.delivered, not row.unreadable, language
     )  # fmt: skip
-    known = frame.fcnt is not None
-    return format_html(
-        ROW,
-        key=row.key,
-        address=f"{context['history_url']}{row.key}/",
+    return ROW.format(
+        key=key,
+        address=f"{history_url}{key}/",
         close="?close" if opened else "",
         expanded="true" if opened else "false",
         direction=status("direction", row.direction),
-        words=row.words,
+        words=escape(row.words),
         signs=signs,
         received=moment(frame.received_at, precision="ms"),
-        counter=format_html('<span class="quiet">{}</span> {}', row.counter_name, frame.fcnt) if known else NONE,
-        factor=f"SF{frame.spreading_factor}" if frame.spreading_factor else NONE,
+        counter=NONE if frame.fcnt is None else f'<span class="quiet">{row.counter_name}</span> {frame.fcnt:d}',
+        factor=f"SF{frame.spreading_factor:d}" if frame.spreading_factor else NONE,
         rssi=_number(frame.rssi, language) if row.heard else NONE,
         snr=_number(frame.snr, language) if row.heard else NONE,
-        esp=tip(signal(frame.esp, number=False), row.signal_text, "tip-end") if up and frame.esp is not None else NONE,
-        gateways=frame.gateway_count if up else NONE,
+        esp=_esp(frame.esp, frame.rssi, frame.snr, language) if up and frame.esp is not None else NONE,
+        gateways=f"{frame.gateway_count:d}" if up else NONE,
         chevron=icon("chevron-down" if opened else "chevron-right"),
     )
+
+
+@lru_cache(maxsize=4096)
+def _esp(esp: float, rssi: float | None, snr: float | None, _language: str | None) -> SafeString:
+    return tip(signal(esp, number=False), signal_text(esp, rssi, snr), "tip-end")
 
 
 @lru_cache(maxsize=512)
@@ -80,4 +95,4 @@ def _signs(
 
 @lru_cache(maxsize=4096)
 def _number(value: float | None, _language: str | None) -> str:
-    return NONE if value is None else floatformat(value, "-1")
+    return NONE if value is None else conditional_escape(floatformat(value, "-1"))
