@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import signal
@@ -57,6 +58,8 @@ def test_lifespan_starts_and_stops() -> None:
 
     asyncio.run(application({"type": "lifespan"}, receive, send))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert gc.get_freeze_count() > 0, "what is loaded is left alone by the collector"
+    gc.unfreeze()
 
 
 def test_ways_in_do_not_go_through_django() -> None:
