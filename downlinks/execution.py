@@ -222,7 +222,7 @@ def sweep(now: datetime, limit: int = SWEEP_LIMIT) -> int:
         active = Q(
             device__processing_status=Processing.ACTIVE, device__connection_status=Connection.ACTIVE, accepted_at=None
         )
-        due = Downlink.objects.filter(head=True, due_at__lte=now)
+        due = Downlink.objects.filter(due_at__lte=now)
         due = due.filter(active | Q(deadline__lte=now) | Q(valid_until__lte=now, accepted_at=None))
         rung = []
         rows = due.order_by("due_at").values_list("device_id", "number", "deadline", "valid_until", "accepted_at")

@@ -175,7 +175,8 @@ class Downlink(models.Model):
         ]
         indexes = [
             models.Index(fields=["device", "number"], condition=models.Q(state=State.PENDING), name="downlink_pending"),
-            models.Index(fields=["due_at"], condition=models.Q(head=True), name="downlink_due"),
+            # The rows of the heads, in other words: the planner cannot take it for finding the head of a device.
+            models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="downlink_due_at"),
             # Not of the heads alone: one that waits behind others is told of at once, too.
             models.Index(
                 fields=["valid_until"],

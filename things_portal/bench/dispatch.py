@@ -217,7 +217,7 @@ def _watch(alone: list[int]) -> tuple[float, float, float]:
 
 def _waiting() -> bool:
     """Those that the network has are looked at again at their deadline only."""
-    due = Downlink.objects.filter(head=True, accepted_at=None, due_at__lt=timezone.now() + timedelta(hours=1))
+    due = Downlink.objects.filter(accepted_at=None, due_at__lt=timezone.now() + timedelta(hours=1))
     return due.exists()
 
 
