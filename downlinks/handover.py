@@ -14,7 +14,7 @@ from devices.connectivity import Instruction
 
 from . import queue
 from .execution import HAND_OVER, take
-from .models import Downlink, Event, State
+from .models import Event, State
 
 
 def hand_over(device_id: int, now: datetime) -> Instruction | None:
@@ -36,6 +36,6 @@ def device_answered(device_id: int, at: datetime) -> bool:
     The public protocol has no acknowledgement. Our reading: a device that sends again after it was answered
     lives and has had the answer; one that has not had it repeats its message, which is not a new one.
     """
-    heads = Downlink.objects.filter(device_id=device_id, head=True, state=State.EXECUTING, fport=None, sent_at__lt=at)
+    heads = queue.head_of(device_id).filter(state=State.EXECUTING, fport=None, sent_at__lt=at)
     head = heads.values("number", "source").first()
     return head is not None and queue.finish(device_id, head["number"], Event.ANSWERED, at, source=head["source"])

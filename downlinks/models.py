@@ -113,7 +113,7 @@ class Downlink(models.Model):
     """
 
     pk = models.CompositePrimaryKey("device_id", "number")
-    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="downlinks")
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="downlinks", db_index=False)
     number = models.IntegerField(_("number"))
     correlation_id = models.UUIDField(_("correlation id"), default=uuid.uuid4)
     state = models.CharField(_("status"), max_length=9, choices=State.choices, default=State.PENDING)

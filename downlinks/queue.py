@@ -54,6 +54,11 @@ def ends(device_ids: Iterable[int]) -> dict[int, tuple[int, bool]]:
         return {device_id: (number, has_head) for device_id, number, has_head in cursor.fetchall()}
 
 
+def head_of(device_id: int) -> QuerySet[Downlink]:
+    """The head of one queue. Not ordered by the whole key, of which the planner would read all that is finished."""
+    return Downlink.objects.filter(device_id=device_id, head=True).order_by("device_id")
+
+
 def ring(*device_ids: int) -> None:
     """One is rung for at once; many with one ring for a hundred, behind whatever else the workers have to do."""
     from . import tasks
@@ -127,7 +132,7 @@ def _end(rows: QuerySet[Downlink], event: Event, now: datetime, facts: Mapping[s
 
 def _follow(device_id: int, ended: Mapping[int, str], now: datetime) -> None:
     """What follows on an end. ``ended``: by number, the source of the instruction."""
-    if not Downlink.objects.filter(device_id=device_id, head=True).exists():
+    if not head_of(device_id).exists():
         promote(device_id, now)
     for number, source in ended.items():
         tell(device_id, number, source)

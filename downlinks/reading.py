@@ -22,6 +22,7 @@ from lora.search import Cursor
 
 from . import causes, execution
 from .models import FINAL, Downlink, Source, State
+from .queue import head_of
 
 PAGE: Final = 20
 # Whoever waits behind more than so many is told so.
@@ -274,7 +275,7 @@ def _queue(device: Device, found: list[dict[str, Any]]) -> Queue:
     held = execution.hold_reason(device)
     if not pending:
         return Queue(held)
-    head = Downlink.objects.filter(device=device, head=True).values_list("number", "state").first()
+    head = head_of(device.pk).values_list("number", "state").first()
     earlier = len(_pending_of(device).filter(number__lt=min(pending)).values_list("number")[: COUNTED + 1])
     executing = head is not None and head[1] == State.EXECUTING
     return Queue(held, head[0] if head else None, earlier + executing)
@@ -291,7 +292,8 @@ def _placed(found: list[dict[str, Any]], queue: Queue) -> list[Row]:
 
 def carried(device: Device, correlation_id: UUID) -> Instruction | None:
     """The instruction that a frame carried, in words, and its own page."""
-    row = Downlink.objects.filter(correlation_id=correlation_id, device=device).values("number", "label").first()
+    rows = Downlink.objects.filter(correlation_id=correlation_id, device=device).order_by("device_id")
+    row = rows.values("number", "label").first()
     if row is None:
         return None
     number = row["number"]

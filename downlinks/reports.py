@@ -64,7 +64,7 @@ def on_acknowledged(device_id: int, correlation_id: str, at: datetime, *, now: d
     with transaction.atomic():
         row = _named(device_id, correlation_id)
         if row is None and not correlation_id:
-            waiting = Downlink.objects.filter(device_id=device_id, state=State.EXECUTING, head=True, confirmed=True)
+            waiting = queue.head_of(device_id).filter(state=State.EXECUTING, confirmed=True)
             row = waiting.filter(sent_at__lte=at).first()
         if row is None:
             return False
@@ -93,9 +93,8 @@ def on_failed(
     with transaction.atomic():
         row = _named(device_id, correlation_id)
         if row is None and not correlation_id:
-            row = Downlink.objects.filter(
-                device_id=device_id, state=State.EXECUTING, head=True, accepted_at__isnull=False, fport__isnull=False
-            ).first()
+            taken = queue.head_of(device_id).filter(state=State.EXECUTING, accepted_at__isnull=False)
+            row = taken.filter(fport__isnull=False).first()
         if row is None:
             return False
         return _failed(row, Event.GIVEN_UP, cause, reason or _("The network gave it up."), now)
@@ -113,7 +112,7 @@ def _named(device_id: int, correlation_id: str) -> Downlink | None:
         wanted = UUID(correlation_id)
     except ValueError:
         return None
-    return Downlink.objects.filter(device_id=device_id, correlation_id=wanted).first()
+    return Downlink.objects.filter(device_id=device_id, correlation_id=wanted).order_by("device_id").first()
 
 
 def _failed(row: Downlink, event: Event, cause: str, reason: str, now: datetime | None, **frame: Any) -> bool:
