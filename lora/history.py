@@ -20,6 +20,8 @@ from .search import LAST_SEQ, Asked, Cursor, oldest
 PAGE: Final = 50
 # Frames that one request looks at where a filter finds few: reading on is another request.
 SCANNED: Final = 5_000
+# Most pages are full within these days, and to plan a look at all days takes several times as long as the look.
+NEAR: Final = timedelta(days=7)
 # Rows that a list has when it is opened again where the person left it.
 MOST_SHOWN: Final = 500
 # A frame that arrives later than another that was on air after it is still put in its place.
@@ -236,6 +238,11 @@ def read(
     """
     since = since or Cursor(oldest(now), -LAST_SEQ)
     condition, values = asked.conditions()
+    near = Cursor(min(before.at, now) - NEAR, -LAST_SEQ)
+    if not condition and limit <= PAGE and near.at > since.at:
+        found = read(device_id, asked, before, near, limit, now)
+        if found.end:
+            return found
     scanned = max(scanned, limit + 1) if condition else limit + 1
     values |= {
         "device": device_id, "since": since.at, "since_seq": since.seq, "before": before.at, "before_seq": before.seq,

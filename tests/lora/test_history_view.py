@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices.models import Device
-from lora.history import LATE, MOST_SHOWN
+from lora.history import LATE, MOST_SHOWN, NEAR, PAGE
 from lora.models import FrameKind
 from lora.search import Cursor
 from tests import factories
@@ -159,18 +159,31 @@ def test_cursor_of_an_impossible_shape_is_no_cursor(cast: Cast, device: Device, 
     assert Cursor.parse(cursor) is None
 
 
-def test_history_asks_the_same_number_of_queries_for_2_and_for_50(cast: Cast, device: Device, now: datetime) -> None:
+def test_history_asks_the_same_number_of_queries_for_2_and_for_52(cast: Cast, device: Device, now: datetime) -> None:
+    """One look fewer where the days that are near fill the page."""
     client = cast.client(cast.viewer)
     counts = []
-    for amount in (2, 50):
+    for amount in (2, 52):
         for n in range(amount):
             frame(device, now - timedelta(hours=amount, seconds=n), seq=n, mac=b"\x02")
         with CaptureQueriesContext(connection) as queries:
             assert client.get(url(device)).status_code == 200
-        counts.append(len(queries))
         over_frames = [query["sql"] for query in queries if "lora_frame" in query["sql"]]
-        assert len(over_frames) == 1 and "received_at" in over_frames[0].partition("WHERE")[2]
-    assert counts[0] == counts[1]
+        assert all("received_at >=" in query.partition("WHERE")[2] for query in over_frames)
+        counts.append((len(queries) - len(over_frames), len(over_frames)))
+    assert counts == [(counts[0][0], 2), (counts[0][0], 1)]
+
+
+def test_a_page_whose_days_lie_apart_is_whole(cast: Cast, device: Device, now: datetime) -> None:
+    """The near days give some of the page, days further back the rest; and a page that ends at their border goes on."""
+    days = [
+        *(now - timedelta(hours=n) for n in range(30)),
+        *(now - NEAR - timedelta(hours=n) for n in range(30)),
+    ]
+    written = [str(frame(device, at, seq=n)) for n, at in enumerate(days)]
+    first = get(cast, url(device))
+    assert keys(first) == written[:PAGE]
+    assert keys(get(cast, url(device, f"?before={written[PAGE - 1]}"))) == written[PAGE:]
 
 
 def test_frames_past_the_retention_are_gone(cast: Cast, device: Device, now: datetime) -> None:
