@@ -270,7 +270,7 @@ SEEN: Final[Mapping[Code, Callable[[Mapping[str, Any]], str]]] = {
     Code.SILENT: _silent,
     Code.LOSS: lambda seen: _("%(lost)s of %(sent)s messages were lost: %(part)s.")
     % {**seen, "part": _share(seen["share"])},
-    Code.WEAK_SIGNAL: lambda seen: _("%(weak)s of %(messages)s messages under -120 dBm, %(very_weak)s under -130 dBm.")
+    Code.WEAK_SIGNAL: lambda seen: _("%(weak)s of %(messages)s messages under -125 dBm, %(very_weak)s under -130 dBm.")
     % seen,
     Code.FAILED_DOWNLINKS: lambda seen: _("%(failures)s failures, %(count)s of them because %(words)s (%(cause)s).")
     % {**seen, "words": _CAUSES.get(seen["cause"], _("of the same code of the network"))},
