@@ -293,5 +293,21 @@ def seen(finding: Finding) -> str:
     return SEEN[finding.code](finding.seen)
 
 
+# What there is to know from the first join on: each step, the findings of a device that stops there, or in normal
+# operation those that tell how it should be.
+GUIDE: Final[tuple[tuple[Words, tuple[Words, ...]], ...]] = (
+    (STEPS[Step.NOTHING_SEEN], ()),
+    (STEPS[Step.REQUESTED], (WORDS[Code.JOIN_UNANSWERED],)),
+    (STEPS[Step.ACCEPTED], (WORDS[Code.ACCEPT_UNHEARD],)),
+    (STEPS[Step.SETTLING], ()),
+    (
+        STEPS[Step.NORMAL],
+        (
+            *(WORDS[Code.TOO_OFTEN], WORDS[Code.MAC_UNANSWERED], WORDS[Code.NO_LOCATION]),
+            *(WORDS[Code.LOSS], WORDS[Code.REJOINS], WORDS[Code.CONFIRMED]),
+        ),
+    ),
+)
+
 # For the list of devices: the title of the worst finding by its code.
 TITLES: Final[Mapping[str, StrOrPromise]] = {code.value: words.title for code, words in WORDS.items()}

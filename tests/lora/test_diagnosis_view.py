@@ -106,7 +106,7 @@ def test_findings_stand_worst_first(cast: Cast, device: Device) -> None:
     found = re.findall(r'id="finding-([a-z-]+)"', html)
     assert found == ["weak-signal", "confirmed", "too-often", "slowest", "one-gateway"]
     assert html.count('<details class="list-fold finding"') == 5
-    assert 'id="finding-weak-signal" data-keep-open open' in html
+    assert 'id="finding-weak-signal" data-keep-open="as-left" open' in html
 
 
 def test_a_device_without_a_summary_that_was_heard_waits_for_its_frames(cast: Cast, device: Device) -> None:
@@ -115,6 +115,31 @@ def test_a_device_without_a_summary_that_was_heard_waits_for_its_frames(cast: Ca
     html = client_of(cast).get(address(device, "history")).content.decode()
     assert steps(html) == []
     assert "Too many confirmed messages" in client_of(cast).get(address(device)).content.decode()
+
+
+def test_each_step_and_what_to_do_where_it_stops_can_be_read_of_any_device(cast: Cast, device: Device) -> None:
+    keep(device, messages(30))
+    client = client_of(cast)
+    assert "diagnosis-guide" not in client.get(address(device, "history")).content.decode(), "it comes a moment later"
+    guide = client.get(address(device), **HTMX).content.decode().split('id="diagnosis-guide"')[1]
+    heads = re.findall(r"<h([34])>([^<]+)</h", guide)
+    assert heads == [
+        ("3", "Join request"),
+        ("3", "Join accept"),
+        ("4", "Join requests are not answered"),
+        ("3", "First message"),
+        ("4", "The device does not hear the join accept"),
+        ("3", "Settings from the network"),
+        ("3", "Normal operation"),
+        ("4", "It sends too often"),
+        ("4", "MAC commands are not answered"),
+        ("4", "No geolocation"),
+        ("4", "Many messages are lost"),
+        ("4", "It joins again before each message"),
+        ("4", "Too many confirmed messages"),
+    ]
+    for said in ("AppKey", "endianness", "869.525 MHz and DR0 (SF12)", "Dragino", "up to three downlinks", "5 minutes"):
+        assert said in guide
 
 
 def test_strangers_do_not_see_it(cast: Cast, device: Device) -> None:
