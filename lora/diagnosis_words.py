@@ -296,7 +296,16 @@ def seen(finding: Finding) -> str:
 # What there is to know from the first join on: each step, the findings of a device that stops there, or in normal
 # operation those that tell how it should be.
 GUIDE: Final[tuple[tuple[Words, tuple[Words, ...]], ...]] = (
-    (STEPS[Step.NOTHING_SEEN], ()),
+    (
+        Words(STEPS[Step.NOTHING_SEEN].title, gettext_lazy("The first thing a device does is ask to join."), ()),
+        (
+            Words(
+                gettext_lazy("Nothing is heard of the device"),
+                gettext_lazy("The network sees no activity of it at all."),
+                STEPS[Step.NOTHING_SEEN].advice,
+            ),
+        ),
+    ),
     (STEPS[Step.REQUESTED], (WORDS[Code.JOIN_UNANSWERED],)),
     (STEPS[Step.ACCEPTED], (WORDS[Code.ACCEPT_UNHEARD],)),
     (STEPS[Step.SETTLING], ()),

@@ -125,6 +125,7 @@ def test_each_step_and_what_to_do_where_it_stops_can_be_read_of_any_device(cast:
     heads = re.findall(r"<h([34])>([^<]+)</h", guide)
     assert heads == [
         ("3", "Join request"),
+        ("4", "Nothing is heard of the device"),
         ("3", "Join accept"),
         ("4", "Join requests are not answered"),
         ("3", "First message"),
