@@ -189,8 +189,9 @@ def _limits(plot: Plot) -> list[str]:
 
 
 def _words(plot: Plot) -> list[str]:
+    """Those of the scale stand left of the drawing, which leaves the room for them (`.drawing`)."""
     said = [
-        f'<text x="4" y="{ABOVE + plot.scale.down(value) - 3:.1f}">{escape(text)}</text>'
+        f'<text x="-6" y="{ABOVE + plot.scale.down(value) + 4:.1f}" text-anchor="end">{escape(text)}</text>'
         for value, text in plot.scale.lines
     ]
     said += [

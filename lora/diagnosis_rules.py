@@ -28,8 +28,9 @@ MOST_UNANSWERED: Final = 0.5
 MOST_WEAK, MOST_SLOWEST, MOST_SINGLE, MOST_REPEATED = 0.5, 0.9, 0.95, 0.10
 MOST_FAILED, ONE_CAUSE = 0.2, 0.8
 
-# So much must be seen before a share says anything; chance alone reaches the counts once in hundreds of times.
-LEAST_MESSAGES, LEAST_CONFIRMED, LEAST_LOST, LEAST_REPEATED = 20, 5, 8, 8
+# So much must be seen before a share says anything: of a thousand healthy devices of the simulated network, which loses
+# one message in fifty by collisions, chance alone reaches none of the counts in two days.
+LEAST_MESSAGES, LEAST_CONFIRMED, LEAST_LOST, LEAST_REPEATED = 20, 5, 10, 8
 LEAST_FIRSTS, LEAST_UNANSWERED, LEAST_FAILED, LEAST_LOCATABLE = 3, 3, 3, 30
 # Two: any one frame can collide on its way.
 LEAST_ASKED, LEAST_VAIN = 2, 2

@@ -270,7 +270,7 @@ SEEN: Final[Mapping[Code, Callable[[Mapping[str, Any]], str]]] = {
     Code.SILENT: _silent,
     Code.LOSS: lambda seen: _("%(lost)s of %(sent)s messages were lost: %(part)s.")
     % {**seen, "part": _share(seen["share"])},
-    Code.WEAK_SIGNAL: lambda seen: _("%(weak)s of %(messages)s messages under -120 dBm, %(very_weak)s under -130 dBm.")
+    Code.WEAK_SIGNAL: lambda seen: _("%(weak)s of %(messages)s messages under -125 dBm, %(very_weak)s under -130 dBm.")
     % seen,
     Code.FAILED_DOWNLINKS: lambda seen: _("%(failures)s failures, %(count)s of them because %(words)s (%(cause)s).")
     % {**seen, "words": _CAUSES.get(seen["cause"], _("of the same code of the network"))},
@@ -292,6 +292,31 @@ def seen(finding: Finding) -> str:
     """What was seen, a sentence with its numbers."""
     return SEEN[finding.code](finding.seen)
 
+
+# What there is to know from the first join on: each step, the findings of a device that stops there, or in normal
+# operation those that tell how it should be.
+GUIDE: Final[tuple[tuple[Words, tuple[Words, ...]], ...]] = (
+    (
+        Words(STEPS[Step.NOTHING_SEEN].title, gettext_lazy("The first thing a device does is ask to join."), ()),
+        (
+            Words(
+                gettext_lazy("Nothing is heard of the device"),
+                gettext_lazy("The network sees no activity of it at all."),
+                STEPS[Step.NOTHING_SEEN].advice,
+            ),
+        ),
+    ),
+    (STEPS[Step.REQUESTED], (WORDS[Code.JOIN_UNANSWERED],)),
+    (STEPS[Step.ACCEPTED], (WORDS[Code.ACCEPT_UNHEARD],)),
+    (STEPS[Step.SETTLING], ()),
+    (
+        STEPS[Step.NORMAL],
+        (
+            *(WORDS[Code.TOO_OFTEN], WORDS[Code.MAC_UNANSWERED], WORDS[Code.NO_LOCATION]),
+            *(WORDS[Code.LOSS], WORDS[Code.REJOINS], WORDS[Code.CONFIRMED]),
+        ),
+    ),
+)
 
 # For the list of devices: the title of the worst finding by its code.
 TITLES: Final[Mapping[str, StrOrPromise]] = {code.value: words.title for code, words in WORDS.items()}

@@ -15,8 +15,10 @@ from typing import Any, Final
 import orjson
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Exists, OuterRef, QuerySet
 
-from devices.models import DeviceState, Health
+from devices.models import Device, DeviceState, Health
 
 from . import diagnosis as d
 from . import diagnosis_rules as rules
@@ -24,7 +26,8 @@ from .diagnosis import Seen, Summary
 from .diagnosis_rules import Finding, Severity, Step
 from .events import DownlinkSent, JoinAccept, JoinRequest, RadioEvent, Uplink
 from .frames import Key, esp_of, oldest_kept
-from .models import Radio
+from .history import AHEAD
+from .models import LoraIdentity, Radio
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -105,6 +108,12 @@ HELD = """
 SELECT device_id, state, health, finding FROM lora_radio WHERE device_id = ANY(%s::bigint[])
 ORDER BY device_id FOR UPDATE
 """
+# Of a device that had none: whoever comes second waits here for the first, and then finds its row.
+BEGIN = """
+INSERT INTO lora_radio (device_id, state, health, finding)
+SELECT device_id, %s, %s, '' FROM unnest(%s::bigint[]) AS device_id
+ON CONFLICT DO NOTHING RETURNING device_id
+"""
 KEEP = """
 INSERT INTO lora_radio (device_id, state, health, finding, quiet_at)
 SELECT * FROM unnest(%s::bigint[], %s::text[], %s::smallint[], %s::text[], %s::timestamptz[])
@@ -113,17 +122,36 @@ ON CONFLICT (device_id) DO UPDATE SET
 """
 
 
+_Held = tuple[str, int, str]
+
+
+def _hold(cursor: CursorWrapper, device_ids: list[int]) -> dict[int, _Held]:
+    """The rows of these devices, locked until the transaction ends: state, health and finding of those that had one."""
+
+    def held(wanted: list[int]) -> dict[int, _Held]:
+        cursor.execute(HELD, [wanted])
+        return {row[0]: row[1:] for row in cursor.fetchall()}
+
+    found = held(device_ids)
+    if missing := [device_id for device_id in device_ids if device_id not in found]:
+        cursor.execute(BEGIN, [_plain(Summary()), Health.UNKNOWN.value, missing])
+        begun = {row[0] for row in cursor.fetchall()}
+        if elsewhere := [device_id for device_id in missing if device_id not in begun]:
+            found |= held(elsewhere)
+    return found
+
+
 def take(frames: Mapping[int, list[Seen]]) -> dict[int, Verdict]:
     """Take the new frames of each device into its summary; their verdicts.
 
-    Two statements, one row per device. Call it in the transaction that stores the frames.
+    Two statements, one row per device; one more for those heard of first. Call it in the transaction that stores the
+    frames, after them.
     """
     if not frames:
         return {}
     verdicts, rows = {}, []
     with connection.cursor() as cursor:
-        cursor.execute(HELD, [sorted(frames)])
-        held = {row[0]: row[1:] for row in cursor.fetchall()}
+        held = _hold(cursor, sorted(frames))
         for device_id in sorted(frames):
             known = held.get(device_id)
             summary = Summary.of(orjson.loads(known[0])) if known else Summary()
@@ -142,8 +170,12 @@ def take(frames: Mapping[int, list[Seen]]) -> dict[int, Verdict]:
 _Row = tuple[int, str, int, str, datetime | None]
 
 
+def _plain(summary: Summary) -> str:
+    return orjson.dumps(summary.plain()).decode()
+
+
 def _row(device_id: int, summary: Summary, verdict: Verdict, quiet_at: datetime | None) -> _Row:
-    return device_id, orjson.dumps(summary.plain()).decode(), verdict.health.value, verdict.finding, quiet_at
+    return device_id, _plain(summary), verdict.health.value, verdict.finding, quiet_at
 
 
 def _quiet_at(summary: Summary, totals: rules.Totals) -> datetime | None:
@@ -240,28 +272,45 @@ _BITS: Final = {
 }
 
 
-def month(device_id: int, now: datetime) -> Sequence[Seen]:
-    """The device's frames of the retention, oldest first, as tuples in the shape of :class:`Seen`."""
+def month(device_id: int, now: datetime, *, ahead: timedelta = timedelta(0)) -> Sequence[Seen]:
+    """The device's frames of the retention, oldest first, as tuples in the shape of :class:`Seen`; also those that are
+    ``ahead`` of now by the network's clock."""
     with connection.cursor() as cursor:
-        cursor.execute(MONTH, _BITS | {"device_id": device_id, "since": oldest_kept(now), "until": now})
+        cursor.execute(MONTH, _BITS | {"device_id": device_id, "since": oldest_kept(now), "until": now + ahead})
         rows: list[Any] = cursor.fetchall()
         return rows
 
 
-def diagnose(device_id: int, now: datetime, *, locates: bool = False) -> Diagnosis:
+def diagnose(device_id: int, now: datetime, *, locates: bool = False, ahead: timedelta = timedelta(0)) -> Diagnosis:
     """The device's findings from its frames, exactly; what the screens show beside the list."""
-    frames = month(device_id, now)
+    frames = month(device_id, now, ahead=ahead)
     summary = d.fold(Summary(), frames)
     found = rules.findings(summary, microseconds(now), locates=locates)
     return Diagnosis(rules.step(summary), found, judge(summary, found), rules.totals(summary), summary, frames)
 
 
+def to_recompute(*, after: int = 0, every: bool = False) -> QuerySet[LoraIdentity, int]:
+    """The devices that were heard of and have no summary, or ``every`` one that was heard of; by number, behind
+    ``after``."""
+    heard = LoraIdentity.objects.filter(device_id__gt=after, device__state__last_message_at__isnull=False)
+    if not every:
+        heard = heard.exclude(Exists(Radio.objects.filter(pk=OuterRef("device_id"))))
+    return heard.order_by("device_id").values_list("device_id", flat=True)
+
+
 def recompute(device_ids: Iterable[int], now: datetime) -> None:
-    """Make the summaries anew from the frames, a device a transaction: for fleets from before there were any."""
+    """Make the summaries anew from the frames, a device a transaction, while messages arrive.
+
+    A batch's frames are read here or taken into what is made here, never both: both hold the row. The device is held
+    first, as by whoever deletes it; one that is gone is left out.
+    """
     for device_id in device_ids:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(HELD, [[device_id]])
-            made = diagnose(device_id, now)
+            if not Device.objects.select_for_update(no_key=True).filter(pk=device_id).exists():
+                continue
+            _hold(cursor, [device_id])
+            # All that was stored: what a batch took while this one waited is not taken again.
+            made = diagnose(device_id, now, ahead=AHEAD)
             quiet_at = _quiet_at(made.summary, made.totals)
             cursor.execute(KEEP, [[value] for value in _row(device_id, made.summary, made.verdict, quiet_at)])
             DeviceState.objects.filter(pk=device_id).update(health=made.verdict.health, finding=made.verdict.finding)

@@ -86,7 +86,8 @@ def at_once(device: Device, now: datetime) -> dict[str, Any] | None:
 
 
 def _told(step: Step, found: list[Shown], totals: rules.Totals, *, exact: bool) -> dict[str, Any]:
-    """``exact``: with the messages of the findings; a page that has no such yet asks for it."""
+    """``exact``: with the messages of the findings and all that there is to know; a page that has no such yet asks for
+    it."""
     return {
         "steps": _steps(step),
         "number": step.value,
@@ -96,6 +97,7 @@ def _told(step: Step, found: list[Shown], totals: rules.Totals, *, exact: bool) 
         "since": health.moment(totals.counts[d.FIRST_AT]) if totals.messages else None,
         "normal": step is Step.NORMAL,
         "exact": exact,
+        "guide": diagnosis_words.GUIDE if exact else (),
     }
 
 

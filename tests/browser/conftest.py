@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds between the messages of a device that the wizard adds: the story waits no longer than that.
@@ -67,12 +68,13 @@ def portal(chromium: str) -> Iterator[Portal]:
             stderr=subprocess.STDOUT,
         )
     running = Portal(port, home)
-    deadline = time.monotonic() + 120
-    while not running.ready():
-        if up.poll() is not None or time.monotonic() > deadline:
-            up.kill()
-            raise AssertionError(f"the portal does not start:\n{(home / 'up.log').read_text()[-4000:]}")
-        time.sleep(0.1)
+    try:
+        started = lambda: up.poll() is not None or running.ready()  # noqa: E731
+        wait_for(started, "the portal to start", seconds=120, log=home / "up.log")
+        assert up.poll() is None, (home / "up.log").read_text()[-4000:]
+    except AssertionError:
+        up.kill()
+        raise
     yield running
     up.send_signal(signal.SIGINT)
     assert up.wait(30) == 0, (home / "up.log").read_text()[-2000:]

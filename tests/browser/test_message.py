@@ -9,15 +9,15 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import OURS, ROOT, Portal, Visit
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.browser
 OPERATOR = "operator@example.com"
@@ -98,10 +98,8 @@ def tiled(portal: Portal, tiles: Tiles) -> Iterator[Portal]:
         cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     second = Portal(port, portal.home)
-    deadline = time.monotonic() + 60
-    while not second.ready():
-        assert web.poll() is None and time.monotonic() < deadline, "the second web server does not start"
-        time.sleep(0.1)
+    wait_for(lambda: web.poll() is not None or second.ready(), "the second web server to start", seconds=60)
+    assert web.poll() is None, "the second web server does not start"
     yield second
     web.terminate()
     web.wait(30)
@@ -176,16 +174,9 @@ def test_position_on_a_map(visit: Visit, tiled: Portal, tiles: Tiles, width: int
     expect(place.get_by_role("tooltip")).to_have_text(re.compile(r"^[0-9A-F]{16}$"))
     zoom = max(int(path.split("/")[1]) for path, _referer in tiles.asked)
     place.get_by_role("button", name="Closer").click()
-    wait_until(page, lambda: any(path.startswith(f"/{zoom + 1}/") for path, _referer in tiles.asked))
+    nearer = lambda: any(path.startswith(f"/{zoom + 1}/") for path, _referer in tiles.asked)  # noqa: E731
+    wait_for(nearer, "tiles from nearer")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def wait_until(page: Page, holds: Callable[[], bool]) -> None:
-    for _try in range(100):
-        if holds():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it does not come")
 
 
 def test_map_in_an_opened_row(visit: Visit, tiled: Portal, tiles: Tiles) -> None:

@@ -3,23 +3,30 @@ is; a healthy device has no findings (L6). The verdict of the list, made message
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Avg
 
 from devices.models import Device, DeviceState, Health
 from ingest import pipeline, stream
 from ingest.reading import Entry
-from lora import health
+from lora import diagnosis as d
+from lora import diagnosis_rules as rules
+from lora import frames, health
 from lora.diagnosis import Summary
 from lora.diagnosis_rules import Code, Severity, Step
-from lora.events import Event, to_json
-from lora.models import Radio
+from lora.events import Event, RadioEvent, to_json
+from lora.models import Direction, Frame, FrameKind, Radio
+from lora.networks.simulated.network import place
 from lora.networks.simulated.world import EndDeviceConfig, Fault, World
 from tests import factories
 from tests.cast import Cast
+from things_portal.management.commands.seed_demo import LORA
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 DEV, APP, KEY = "0059AC000017338B", "70B3D57ED0000001", bytes(range(16))
@@ -49,11 +56,12 @@ def live_for(
     instructions: int = 0,
     profile: str = "climate",
     dev_eui: str = DEV,
+    at: tuple[float, float] = (51.918, 4.474),
 ) -> tuple[World, datetime]:
     """A device's life from its first join, told to the pipeline hour by hour."""
     world = World(seed=11, now=START)
     world.register(dev_eui=dev_eui, app_eui=APP, app_key=KEY)
-    world.power_on(EndDeviceConfig(dev_eui, APP, KEY, interval, profile, 51.918, 4.474, frozenset(faults)), at=START)
+    world.power_on(EndDeviceConfig(dev_eui, APP, KEY, interval, profile, *at, frozenset(faults)), at=START)
     now, end = START, START + days * DAY
     while now < end:
         now = min(now + HOUR, end)
@@ -121,6 +129,43 @@ def test_a_healthy_device_has_no_findings(cast: Cast, number: int) -> None:
     _world, now = live_for(2, dev_eui=dev_eui, instructions=6)
     found = diagnosis(device, now)
     assert (found.findings, found.step, found.verdict.health) == ([], Step.NORMAL, Health.GOOD)
+
+
+@pytest.mark.parametrize(("dev_eui", "profile"), [("0059AC0000021003", "parking"), ("0059AC0000171612", "tracker")])
+def test_a_healthy_device_that_the_network_hears_at_a_slower_data_rate(cast: Cast, dev_eui: str, profile: str) -> None:
+    """Both are heard at about -122 dBm: ADR has one at SF9, the other keeps SF10. Each has 10 dB to spare and more."""
+    device = factories.lora_device(cast.project, dev_eui=dev_eui, in_flow=factories.flow(cast.project))
+    _world, now = live_for(2, dev_eui=dev_eui, profile=profile, interval=20 * MINUTE, at=place(dev_eui))
+    found = diagnosis(device, now)
+    assert (found.findings, found.verdict.health) == ([], Health.GOOD)
+    heard = Frame.objects.filter(device_id=device.pk, kind=FrameKind.DATA, direction=Direction.UPLINK)
+    assert heard.aggregate(mean=Avg("esp"))["mean"] < -120
+
+
+@pytest.mark.parametrize("begins", [START, START + 17 * HOUR])
+def test_a_demo_device_has_the_findings_of_its_fault_and_no_others(begins: datetime) -> None:
+    """All of the demo, two days from the same chance and places as a new portal has, in one world."""
+    world = World(seed=settings.SIMULATED_SEED, now=begins)
+    told: dict[str, list[d.Seen]] = defaultdict(list)
+    devices = {
+        f"0059AC00{project:04X}{0x1000 + index:04X}": entry
+        for project, entries in enumerate(LORA.values(), 1)
+        for index, entry in enumerate(entries)
+    }
+    for dev_eui, entry in devices.items():
+        world.register(dev_eui=dev_eui, app_eui=APP, app_key=KEY)
+        faults = frozenset(Fault(fault) for fault in entry.faults)
+        every = entry.minutes * MINUTE
+        world.power_on(EndDeviceConfig(dev_eui, APP, KEY, every, entry.profile, *place(dev_eui), faults), at=begins)
+    for event in world.advance(begins + 2 * DAY):
+        if isinstance(event, RadioEvent):
+            told[event.dev_eui].append(health.seen(frames.key_of(1, event), event))
+    for dev_eui, entry in devices.items():
+        summary = d.fold(Summary(), sorted(told[dev_eui]))
+        wanted: set[Code] = set().union(*(FOUND[Fault(fault)][0] for fault in entry.faults))
+        if entry.minutes < 5:
+            wanted.add(Code.TOO_OFTEN)
+        assert {one.code for one in rules.findings(summary, summary.last_at, locates=True)} == wanted, entry.name
 
 
 def test_out_of_range_is_the_first_step(device: Device) -> None:

@@ -106,7 +106,7 @@ def test_findings_stand_worst_first(cast: Cast, device: Device) -> None:
     found = re.findall(r'id="finding-([a-z-]+)"', html)
     assert found == ["weak-signal", "confirmed", "too-often", "slowest", "one-gateway"]
     assert html.count('<details class="list-fold finding"') == 5
-    assert 'id="finding-weak-signal" data-keep-open open' in html
+    assert 'id="finding-weak-signal" data-keep-open="as-left" open' in html
 
 
 def test_a_device_without_a_summary_that_was_heard_waits_for_its_frames(cast: Cast, device: Device) -> None:
@@ -115,6 +115,32 @@ def test_a_device_without_a_summary_that_was_heard_waits_for_its_frames(cast: Ca
     html = client_of(cast).get(address(device, "history")).content.decode()
     assert steps(html) == []
     assert "Too many confirmed messages" in client_of(cast).get(address(device)).content.decode()
+
+
+def test_each_step_and_what_to_do_where_it_stops_can_be_read_of_any_device(cast: Cast, device: Device) -> None:
+    keep(device, messages(30))
+    client = client_of(cast)
+    assert "diagnosis-guide" not in client.get(address(device, "history")).content.decode(), "it comes a moment later"
+    guide = client.get(address(device), **HTMX).content.decode().split('id="diagnosis-guide"')[1]
+    heads = re.findall(r"<h([34])>([^<]+)</h", guide)
+    assert heads == [
+        ("3", "Join request"),
+        ("4", "Nothing is heard of the device"),
+        ("3", "Join accept"),
+        ("4", "Join requests are not answered"),
+        ("3", "First message"),
+        ("4", "The device does not hear the join accept"),
+        ("3", "Settings from the network"),
+        ("3", "Normal operation"),
+        ("4", "It sends too often"),
+        ("4", "MAC commands are not answered"),
+        ("4", "No geolocation"),
+        ("4", "Many messages are lost"),
+        ("4", "It joins again before each message"),
+        ("4", "Too many confirmed messages"),
+    ]
+    for said in ("AppKey", "endianness", "869.525 MHz and DR0 (SF12)", "Dragino", "up to three downlinks", "5 minutes"):
+        assert said in guide
 
 
 def test_strangers_do_not_see_it(cast: Cast, device: Device) -> None:
@@ -194,8 +220,8 @@ def shows(story: Story, code: Code) -> list[int | None]:
 
 
 def test_the_messages_of_findings_that_lie_between_messages() -> None:
-    lossy = Story().join().up(*(fcnt for fcnt in range(60) if fcnt % 6))
-    assert shows(lossy, Code.LOSS) == [55, 49, 43, 37, 31]
+    lossy = Story().join().up(*(fcnt for fcnt in range(72) if fcnt % 6))
+    assert shows(lossy, Code.LOSS) == [67, 61, 55, 49, 43]
     again = Story().join()
     for fcnt in range(40):
         again.up(*[fcnt] * (5 if fcnt % 10 == 0 else 1))

@@ -106,6 +106,21 @@ def test_row_says_what_kind_of_message_it_is(
     assert [text for text in hidden if text in row] == []
 
 
+def test_signs_are_explained(cast: Cast, device: Device) -> None:
+    frame(device, timezone.now())
+    legend = get(cast, url(device)).split('id="frames-legend"')[1].split("</details>")[0]
+    for said in (
+        "From the device to the network.",
+        "From the network to the device: settings of the radio (MAC commands), or data of your application",
+        "that answer to a confirmed message",
+        "Both signs stand where it carries both",
+        "The network found out where this uplink was sent from",
+        "estimated signal power (ESP)",
+        "each direction has its own",
+    ):
+        assert said in legend
+
+
 # --- paging, search, filter ---
 
 

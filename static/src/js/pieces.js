@@ -87,14 +87,20 @@
     openArrived(event.target.parentElement || document, event.detail.requestConfig?.elt);
   });
 
-  // details[data-keep-open] with an id: one that a person has opened stays so when its part is read again.
+  // details[data-keep-open] with an id: one that a person has opened stays so when its part is read again; "as-left" is
+  // one that comes open, and stays closed where a person has closed it.
   let opened = [];
+  let closed = [];
   document.addEventListener("htmx:beforeSwap", (event) => {
-    opened = [...event.detail.target.querySelectorAll("details[data-keep-open][open]")].map((each) => each.id);
+    const ids = (which) => [...event.detail.target.querySelectorAll(which)].map((each) => each.id);
+    opened = ids("details[data-keep-open][open]");
+    closed = ids("details[data-keep-open=as-left]:not([open])");
   });
   document.addEventListener("htmx:afterSwap", () => {
     for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    for (const id of closed) document.getElementById(id)?.removeAttribute("open");
     opened = [];
+    closed = [];
   });
 
   // [data-reveal="id"]: a secret field shows its characters while pressed in.
