@@ -46,6 +46,8 @@ class Rule:
     remedy: StrOrPromise
 
 
+# The links to devices are above the Flows; they are known by their relation alone.
+device_links = Flow._meta.get_field("device_links").related_model._base_manager.filter(flow=OuterRef("pk"))
 _links = FlowDestination.objects.filter(flow=OuterRef("pk"))
 _failing = _links.filter(destination__enabled=True, destination__failures__gte=CIRCUIT)
 _disabled = _links.filter(destination__enabled=False)
@@ -86,7 +88,7 @@ RULES: Final = (
     Rule(
         "empty",
         gettext_lazy("No device"),
-        ~Q(Exists(Flow._base_manager.filter(pk=OuterRef("pk"), device_links__isnull=False))),
+        ~Q(Exists(device_links)),
         lambda flow: _("There is no device in this Flow yet."),
         gettext_lazy("Link devices on the page of the Flow, or each on its Flows tab."),
     ),

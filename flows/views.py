@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import IntegerField, OuterRef, Subquery
+from django.db.models import IntegerField, Subquery
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
@@ -50,8 +50,7 @@ def flow_list(request: PersonRequest) -> HttpResponse:
 
 def _rows(ids: list[int]) -> list[dict[str, Any]]:
     """Flows with their devices, counted so far, and their problems; in the order of ``ids``, in one query."""
-    linked = Flow.objects.filter(pk=OuterRef("pk"), device_links__isnull=False).order_by()
-    counted = RawCount(linked.values("device_links__device_id")[: MOST_COUNTED + 1])
+    counted = RawCount(problems.device_links.values("device_id")[: MOST_COUNTED + 1])
     found = problems.annotated(Flow.objects.filter(pk__in=ids).annotate(devices=counted).select_related("project"))
     rows = {flow.pk: flow for flow in found}
     return [_row(rows[pk]) for pk in ids if pk in rows]
