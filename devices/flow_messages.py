@@ -23,11 +23,12 @@ from flows.models import Flow
 
 from . import connectivity
 from .connectivity import Heard
-from .filters import WALK_MS
 from .flow_devices import SORTED_BY_NAME
 from .models import Device, DeviceState, FlowLink
 
 SHOWN: Final = 20
+# A walk that has not found so many devices after this many milliseconds is given up.
+WALK_MS: Final = 30
 # Each Project's index of states gives its devices in the order in which they were heard.
 WALK: Final = """
 SELECT heard.device_id, heard.last_message_at

@@ -82,10 +82,16 @@ def sweep_flow_deletions() -> None:
 
 @shared_task
 def check_flows() -> None:
-    """Count the warnings of Flows that are kept as data."""
+    """Count what the decoding does not fit in the Flows that have changed."""
     flow_checks.check()
 
 
 @shared_task
+def count_trouble_of_flows() -> None:
+    flow_checks.count_trouble()
+
+
+@shared_task
 def check_all_flows() -> None:
+    """Have all Flows looked at again, for changes that nobody told of."""
     flow_checks.check_all()
