@@ -116,7 +116,7 @@ RULES: Final = (
         gettext_lazy("No destination"),
         ~Q(Exists(_links)),
         lambda flow: _("It has no destination: its data stays in the portal."),
-        gettext_lazy("Link a destination on the page of the Flow, if its data should go to a system of yours."),
+        gettext_lazy("Link a destination, if its data should go to a system of yours."),
     ),
     Rule(
         "failing",

@@ -6,6 +6,7 @@ import html
 import threading
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -13,9 +14,9 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import AuditEntry
-from devices import flow_deletion, services, tasks
+from devices import bulk, flow_deletion, jobs, many, services, tasks
 from devices.errors import DeviceError
-from devices.models import Device, FlowLink
+from devices.models import Device, FlowLink, JobItem
 from flows.models import Delivery, Destination, Flow
 from tests import factories
 from tests.cast import Cast
@@ -74,7 +75,7 @@ class TestQuestion:
         for number in range(20):
             factories.device(cast.project, in_flow=flow)
             if number in {1, 19}:
-                with django_assert_num_queries(8):
+                with django_assert_num_queries(7):
                     client.get(f"/flows/{flow.pk}/delete/")
 
     @pytest.mark.parametrize("typed", ["", "climate", "Climate!"])
@@ -174,6 +175,20 @@ class TestMeanwhile:
             response = client.post(address, data, follow=True)
             assert "the Flow was deleted, or is being deleted" in response.content.decode(), address
         assert not FlowLink.objects.exists()
+
+    def test_job_that_links_to_it_leaves_the_devices_alone(self, cast: Cast, going: Flow) -> None:
+        device = factories.device(cast.project)
+        action = bulk.by_slug("link")
+        assert action
+        job = jobs.create(
+            action=action, devices=Device.objects.all(), parameters={"flow": going.pk, "name": "Climate"},
+            agreed=1, actor=cast.operator, projects=[cast.project], token=uuid4(),
+        )  # fmt: skip
+        jobs.run(job.pk)
+        item = JobItem.objects.get(job=job)
+        assert (item.outcome, item.reason) == ("skipped", "The Flow is not there any more.")
+        with transaction.atomic(), pytest.raises(DeviceError, match="not there any more"):
+            many.link([device.pk], going, cast.operator)
 
     def test_it_is_no_choice_and_has_no_warning(self, cast: Cast, going: Flow) -> None:
         device = factories.device(cast.project)

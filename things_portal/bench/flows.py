@@ -20,7 +20,8 @@ LOAD = (
     """
     INSERT INTO devices_device (project_id, type_id, name, barcode, description, identifier, processing_status,
         connection_status, connection_reason, flow_count, created_at, creation_token)
-    SELECT %(project)s, (SELECT id FROM devices_devicetype WHERE slug = (ARRAY['own-lora-preset', 'own-internet'])[1 + n %% 2]),
+    SELECT %(project)s,
+        (SELECT id FROM devices_devicetype WHERE slug = (ARRAY['own-lora-preset', 'own-internet'])[1 + n %% 2]),
         'Sensor ' || n, '', '', upper(lpad(to_hex(n::bigint + 3298534883328), 16, '0')),
         CASE WHEN n <= %(devices)s THEN 'active' ELSE 'not_linked' END, 'active', '',
         CASE WHEN n <= %(devices)s THEN 1 ELSE 0 END, now(), NULL
