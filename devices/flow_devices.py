@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.core.paginator import Page, Paginator
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 
 from accounts.models import User
 from flows.models import Flow
 
 from . import connectivity, live, many, services
-from .filters import MATCHES, matching
+from .filters import MERGED, NAME, bounded, matching
 from .models import Category, Device, FlowLink
 
 PAGE_SIZE: Final = 50
@@ -30,64 +29,60 @@ COLUMNS: Final = (
 @dataclass(frozen=True, slots=True)
 class InFlow:
     """A page of a Flow's devices. ``total``: of the Flow, whoever may see them; ``elsewhere``: of them those of
-    Projects that the person is not in, None where that is not counted; ``more``: more match than are shown."""
+    Projects that the person is not in, None where that is not counted; ``more``: there is another page."""
 
     rows: list[dict[str, Any]]
-    found: Page[Any]
     total: int
     elsewhere: int | None
-    more: bool = False
+    number: int
+    more: bool
 
 
-class _Counted(Paginator[Any]):
-    """Of rows whose number is known."""
-
-    def __init__(self, rows: QuerySet[Any], count: int) -> None:
-        super().__init__(rows, PAGE_SIZE)
-        self.__dict__["count"] = count
-
-
-def in_flow(flow: Flow, projects: Sequence[int], query: str, number: str) -> InFlow:
+def in_flow(flow: Flow, projects: Sequence[int], query: str, number: int) -> InFlow:
     """Page ``number`` of its devices in these Projects, or of those that match. Devices of others are not named (P1).
-    Four queries at most, by index, each over a bounded number of rows but for the count of the Flow's links."""
+    Five queries at most, by index, each over a bounded number of rows but for the count of the Flow's links."""
     links = FlowLink.objects.filter(flow=flow)
     total = links.count()
-    elsewhere: int | None = 0
-    more = False
-    if query:
-        linked = links.filter(device_id=OuterRef("pk"))
-        ids, more = _first_matches(Device.objects.filter(Exists(linked), project_id__in=projects), query)
-        found = Paginator(_by_name(ids), PAGE_SIZE).get_page(number)
-    elif total <= SORTED_BY_NAME:
-        seen = Device.objects.filter(flow_links__flow=flow, project_id__in=projects).order_by("name", "pk")
-        found = Paginator(seen.values_list("pk", flat=True), PAGE_SIZE).get_page(number)
-        elsewhere = total - found.paginator.count
+    small = total <= SORTED_BY_NAME
+    number = number if query else min(number, max(1, -(-total // PAGE_SIZE)))
+    first, last = (number - 1) * PAGE_SIZE, number * PAGE_SIZE + 1
+    elsewhere = 0 if query else None
+    if small:
+        linked = list(links.values_list("device_id", flat=True))
+        seen = Device.objects.filter(pk__any_of=linked, project_id__in=projects)
+        seen = seen.filter(matching(query)) if query else seen
+        ids = list(seen.order_by("name", "pk").values_list("pk", flat=True))
+        elsewhere = 0 if query else total - len(ids)
+        ids = ids[first:last]
+    elif query:
+        ids = _matches(Exists(links.filter(device_id=OuterRef("pk"))), projects, query, number)
     else:
-        found = _Counted(links.order_by("device_id").values_list("device_id", flat=True), total).get_page(number)
-        elsewhere = None
-    return InFlow(_rows(flow, list(found.object_list), projects), found, total, elsewhere, more)
+        ids = list(links.order_by("device_id").values_list("device_id", flat=True)[first:last])
+    return InFlow(_rows(flow, ids[:PAGE_SIZE], projects), total, elsewhere, number, len(ids) > PAGE_SIZE)
 
 
 def linkable(flow: Flow, query: str, number: int) -> tuple[list[dict[str, Any]], bool]:
     """A page of the devices of the Flow's Project that are not in it, by name, those that match where something is
     searched; and whether there are more."""
     linked = FlowLink.objects.filter(flow=flow, device_id=OuterRef("pk"))
-    found = Device.objects.filter(~Exists(linked), project_id=flow.project_id)
-    if query:
-        found = _by_name(_first_matches(found, query)[0])
-    first = (number - 1) * PAGE_SIZE
-    ids = list(found.order_by("name", "pk").values_list("pk", flat=True)[first : first + PAGE_SIZE + 1])
+    ids = _matches(~Exists(linked), [flow.project_id], query, number)
     return _rows(flow, ids[:PAGE_SIZE], [flow.project_id]), len(ids) > PAGE_SIZE
 
 
-def _first_matches(found: QuerySet[Device], query: str) -> tuple[list[int], bool]:
-    """In no order: whoever finds more looks for something else."""
-    ids = list(found.filter(matching(query)).order_by().values_list("pk", flat=True)[: MATCHES + 1])
-    return ids[:MATCHES], len(ids) > MATCHES
-
-
-def _by_name(ids: list[int]) -> QuerySet[Any]:
-    return Device.objects.filter(pk__any_of=ids).order_by("name", "pk").values_list("pk", flat=True)
+def _matches(condition: Any, projects: Sequence[int], query: str, number: int) -> list[int]:
+    """The ids of a page by name, and one more where there is another page. Each Project's index of names is walked, or
+    that of the search is read where few match."""
+    found = Device.objects.filter(condition)
+    found = found.filter(matching(query)) if query else found
+    parts = [found.filter(project_id=pk) for pk in projects] if len(projects) <= MERGED else []
+    return bounded(
+        parts or [found.filter(project_id__in=projects)],
+        NAME,
+        reverse=False,
+        offset=(number - 1) * PAGE_SIZE,
+        size=PAGE_SIZE + 1,
+        total=None,
+    )
 
 
 def _rows(flow: Flow, ids: list[int], projects: Sequence[int]) -> list[dict[str, Any]]:

@@ -44,14 +44,13 @@ def flow_page(request: PersonRequest, flow: Flow) -> HttpResponse:
         return page(request, "flows/deletion.html", _deletion(flow))
     query = _query(request)
     projects = [project.pk for project in request.person.projects]
-    devices = flow_devices.in_flow(flow, projects, query, request.GET.get("page", ""))
+    devices = flow_devices.in_flow(flow, projects, query, _number(request))
     context = {
         "nav": "flows",
         "flow": flow,
         "query": query,
         "devices": devices,
-        "found": devices.found,
-        "kept": f"{urlencode({'q': query})}&" if query else "",
+        **_pager(query, devices.number, more=devices.more),
         "can_change": request.can_change,
         "changeable": _changeable(request) if request.can_change else set(),
     }
@@ -90,6 +89,24 @@ def _query(request: PersonRequest) -> str:
     return request.GET.get("q", "").replace("\x00", "").strip()[:100]
 
 
+def _number(request: PersonRequest) -> int:
+    text = request.GET.get("page", "")
+    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 6 else 1
+
+
+def _pager(query: str, number: int, *, more: bool) -> dict[str, str]:
+    """What _pager.html needs."""
+
+    def address(of: int) -> str:
+        return "?" + urlencode(({"q": query} if query else {}) | {"page": str(of)})
+
+    return {
+        "summary": _("Page %(number)d") % {"number": number},
+        "previous_url": address(number - 1) if number > 1 else "",
+        "next_url": address(number + 1) if more else "",
+    }
+
+
 def _changeable(request: PersonRequest) -> set[int]:
     return {project.pk for project in request.person.projects_with(Role.OPERATOR)}
 
@@ -116,22 +133,9 @@ def link_devices(request: PersonRequest, flow: Flow) -> HttpResponse:
     if request.method == "POST":
         return _link(request, flow)
     query = _query(request)
-    number = request.GET.get("page", "")
-    number_now = max(1, int(number)) if number.isascii() and number.isdecimal() and len(number) < 6 else 1
-    rows, more = flow_devices.linkable(flow, query, number_now)
-
-    def address(of: int) -> str:
-        return "?" + urlencode(({"q": query} if query else {}) | {"page": str(of)})
-
-    context = {
-        "nav": "flows",
-        "flow": flow,
-        "query": query,
-        "rows": rows,
-        "summary": _("Page %(number)d") % {"number": number_now},
-        "previous_url": address(number_now - 1) if number_now > 1 else "",
-        "next_url": address(number_now + 1) if more else "",
-    }
+    number = _number(request)
+    rows, more = flow_devices.linkable(flow, query, number)
+    context = {"nav": "flows", "flow": flow, "query": query, "rows": rows, **_pager(query, number, more=more)}
     return page(request, "flows/link_devices.html", context, partial="linkable-devices")
 
 

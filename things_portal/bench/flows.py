@@ -76,7 +76,7 @@ PAGES = (
     ("All Flows, decoding does not fit", "/flows/?warning=unfit"),
     ("Flow of few devices", "/flows/{small}/"),
     ("Flow of all", "/flows/{large}/"),
-    ("Flow of all, last page", "/flows/{large}/?page=99999"),
+    ("Flow of all, last page", "/flows/{large}/?page=1990"),
     ("Flow of all, search a word in every", "/flows/{large}/?q=sensor"),
     ("Flow of all, search one", "/flows/{large}/?q=sensor+7123"),
     ("Flow of all, devices to link", "/flows/{large}/devices/link/"),
