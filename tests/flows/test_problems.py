@@ -120,10 +120,10 @@ def test_several_destinations_are_named_up_to_three(cast: Cast, well: Flow) -> N
 def test_devices_of_a_flow_are_counted_so_far(cast: Cast, well: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.views.MOST_COUNTED", 2)
     text = cast.client(cast.viewer).get("/flows/").content.decode()
-    assert re.search(r'm-end2">1<', text)
+    assert re.search(r'm-end2" data-label="Devices">1<', text)
     for _ in range(2):
         factories.device(cast.project, in_flow=well)
-    assert re.search(r'm-end2">2\+<', cast.client(cast.viewer).get("/flows/").content.decode())
+    assert re.search(r'm-end2" data-label="Devices">2\+<', cast.client(cast.viewer).get("/flows/").content.decode())
 
 
 class TestKept:

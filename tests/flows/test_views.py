@@ -33,7 +33,7 @@ class TestList:
             factories.device(cast.project, in_flow=flow)
         html = cast.client(cast.viewer).get("/flows/").content.decode()
         assert names(html) == ["Climate"]
-        assert re.search(r'class="right num m-end2">3<', html)
+        assert re.search(r'class="right num m-end2" data-label="Devices">3<', html)
         assert "/flows/add/" not in html
         assert names(cast.client(cast.stranger).get("/flows/").content.decode()) == ["Theirs"]
 
