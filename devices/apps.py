@@ -10,14 +10,12 @@ class DevicesConfig(AppConfig):
         from django.conf import settings
 
         from common import partitions
-        from flows import problems
 
-        from . import bulk, bulk_actions, codecs, deletion, flow_problems, tab, tabs
+        from . import bulk, bulk_actions, codecs, deletion, tab, tabs
 
         partitions.register("devices_senmlmessage", keep_days=settings.FRAME_RETENTION_DAYS)
         for entry in tab.TABS:
             tabs.register(entry)
         bulk.register(*bulk_actions.ACTIONS)
-        problems.finders.append(flow_problems.troubled)
         deletion.register(codecs.forget_problem)
         deletion.on_finished.append(bulk_actions.deletion_finished)

@@ -98,7 +98,7 @@ class LinkForm(_FlowForm):
             self.fields["project"] = ProjectField(self.projects, required=False, help_text=_("Of the new Flow."))
 
     def offered(self) -> Any:
-        return Flow.objects.all()
+        return Flow.objects.filter(deletion_asked_at=None)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -136,7 +136,7 @@ def _flow(asked: Asked) -> Flow | None:
     """The Flow that was chosen, or that is made (or was, by the first set) under the name that was given."""
     chosen, name = asked.parameters.get("flow"), asked.parameters["name"]
     if chosen is not None:
-        return Flow.objects.filter(pk=chosen).first()
+        return Flow.objects.filter(pk=chosen, deletion_asked_at=None).first()
     return Flow.objects.filter(project=asked.parameters["project"], name__iexact=name).first()
 
 

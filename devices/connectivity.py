@@ -47,6 +47,15 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """A message of a device in a list of many devices' messages; ``text`` says it in a few words."""
+
+    device_id: int
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Secret:
     """A value that is shown once: ``label``, ``value`` (grouped for reading where that helps), help text."""
 
@@ -160,6 +169,14 @@ class Connectivity(ABC):
     def recent_messages(self, device: Device, limit: int) -> list[Message]:
         """The last messages of the device that a codec could read, newest first, as far as they are kept."""
         return []
+
+    def newest(self, devices: Sequence[tuple[int, datetime]], limit: int) -> list[Heard]:
+        """The newest ``limit`` messages of these devices together, of each since its moment, newest first; one query
+        by the primary key, which reads ``limit`` messages of each device at most."""
+        return [
+            Heard(device_id, at, messages.in_words(records, size))
+            for device_id, at, records, size in messages.newest(devices, limit)
+        ]
 
     def identifier_for_reading(self, identifier: str) -> str:
         """The stored identifier as people write it."""

@@ -320,7 +320,7 @@ class _Source:
     ) -> list[int]:
         if self.within is not None:
             order = [_sorted(each) for each in order]
-        return _bounded(parts, order, reverse=reverse, offset=offset, size=size, total=total)
+        return bounded(parts, order, reverse=reverse, offset=offset, size=size, total=total)
 
     def all_ids(self, asked: Asked) -> Iterator[int]:
         """Every id in order, once."""
@@ -474,7 +474,7 @@ def _order(order: Sequence[OrderBy], *, reverse: bool) -> list[OrderBy]:
     return made
 
 
-def _bounded(
+def bounded(
     parts: Sequence[QuerySet[Any]],
     order: Sequence[OrderBy],
     *,

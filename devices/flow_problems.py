@@ -1,40 +1,80 @@
-"""Why a Flow may not do what its device expects of it (F3), as sentences; from rows that are there already, and what
-the codec of the device's type says, which is read once."""
+"""Why a Flow may not do what its device expects of it (F3), and which devices of a Flow its codec has trouble with;
+from rows that are there already, and what the codec of the device's type says, which is read once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from codec import decoders
+from flows import problems
 from flows.models import Flow
-from flows.problems import Troubled, TroubledDevice, of_destinations
+from flows.problems import OF_DESTINATIONS, Problem
 
 from . import codecs
 from .models import CodecProblem, ConnectivityKind, Device, FlowLink
 
 
-def of(flow: Flow, device: Device) -> list[str]:
-    problems = []
-    if not flow.enabled:
-        problems.append(_("This Flow is disabled: it processes no data."))
+def of_device(device: Device) -> QuerySet[Flow]:
+    """The Flows of the device with what :func:`of` needs: one query."""
+    linked = Flow.objects.filter(device_links__device=device).select_related("project")
+    return problems.annotated(linked).order_by("name", "pk")
+
+
+def of(flow: Any, device: Device) -> list[Problem]:
+    """Of a Flow of :func:`of_device`: its own problems, and what its decoding makes of this device."""
+    found = problems.of(flow, only={"disabled"})
+    if flow.deletion_asked_at is not None:
+        return [Problem("deleted", _("This Flow is being deleted."), _("Link the device to another one."))]
     # Decoders read LoRa payloads; M2M and Internet devices send SenML, which needs none.
-    is_lora = device.type.connectivity == ConnectivityKind.LORA
-    if is_lora and flow.decoder == decoders.CODEC and device.type.codec_id is None:
-        problems.append(_("The device type has no codec, by which this Flow reads its devices."))
-    elif is_lora and flow.decoder not in {"", decoders.CODEC, *device.type.decoders}:
-        problems.append(_("The decoding of this Flow does not fit the device type."))
-    if is_lora and flow.decoder in {"", decoders.CODEC} and (problem := codecs.problem_of(device)):
-        problems.append(codecs.sentence(problem))
-    return problems + of_destinations(flow)
+    if device.type.connectivity == ConnectivityKind.LORA:
+        found += _of_decoding(flow, device)
+    return found + problems.of(flow, only=OF_DESTINATIONS)
+
+
+def _of_decoding(flow: Flow, device: Device) -> list[Problem]:
+    found = []
+    other = _("Choose another decoding for the Flow, or link the device to another one.")
+    if flow.decoder == decoders.CODEC and device.type.codec_id is None:
+        text = _("The device type has no codec, by which this Flow reads its devices.")
+        found.append(Problem("unfit", text, other))
+    elif flow.decoder not in {"", decoders.CODEC, *device.type.decoders}:
+        found.append(Problem("unfit", _("The decoding of this Flow does not fit the device type."), other))
+    if flow.decoder in {"", decoders.CODEC} and (problem := codecs.problem_of(device)):
+        found.append(Problem("codec", codecs.sentence(problem), _("Correct the codec of the device type.")))
+    return found
 
 
 # More devices in trouble than this are not counted, and not more than these are named.
 MOST_COUNTED: Final = 1000
 MOST_NAMED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TroubledDevice:
+    """A device whose messages cannot be read as the Flow wants them. ``error``: not only a warning."""
+
+    device_id: int
+    name: str
+    text: str
+    error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """``count`` devices, ``more`` than counted where that is set; the first of those that the person may see."""
+
+    count: int
+    more: bool
+    devices: list[TroubledDevice]
+
+    @property
+    def hidden(self) -> int:
+        return self.count - len(self.devices)
 
 
 def troubled(flow: Flow, projects: Sequence[int]) -> Troubled:

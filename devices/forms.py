@@ -163,7 +163,8 @@ class LinkFlowForm(forms.Form):
             self.fields["project"] = ProjectField(projects)
         value = str(self["project"].value() or "") if self.one_project is None else ""
         project = self.one_project or next((one for one in projects if str(one.pk) == value), None)
-        rows = Flow.objects.filter(project=project).exclude(device_links__device=device).order_by("name", "pk")
+        offered = Flow.objects.filter(project=project, deletion_asked_at=None)
+        rows = offered.exclude(device_links__device=device).order_by("name", "pk")
         self.flows = {str(row.pk): row for row in rows[:FLOWS_TO_CHOOSE]} if project else {}
         self.fields["flow"] = forms.ChoiceField(
             label=_("Flow"),

@@ -15,11 +15,12 @@ from django.db.models import Case, F, Value, When
 
 from accounts import audit
 from accounts.models import Project, User
+from flows import services as flow_services
 from flows.models import Flow
 
 from . import activity, connectivity, values
 from .models import CodecProblem, Device, DeviceState, FlowLink, Processing
-from .services import with_flows
+from .services import hold_flow, with_flows
 
 # The old status is read in the same statement: the rows are locked.
 SWITCH: Final = """
@@ -57,8 +58,10 @@ def _switch(ids: Sequence[int], actor: User | None, *, on: bool) -> None:
 
 
 def link(ids: Sequence[int], flow: Flow, actor: User | None) -> None:
-    """Put devices that are not in the Flow into it."""
+    """Put devices that are not in the Flow into it. Raises DeviceError where it is gone."""
+    hold_flow(flow)
     FlowLink.objects.bulk_create([FlowLink(device_id=pk, flow=flow) for pk in ids])
+    flow_services.recheck([flow.pk])
     Device.objects.filter(pk__in=ids).update(flow_count=F("flow_count") + 1, processing_status=with_flows())
     _record(ids, actor, "device.linked", after={"flow": flow.name, "flow_id": flow.pk})
     activity.tell(ids)
@@ -67,6 +70,7 @@ def link(ids: Sequence[int], flow: Flow, actor: User | None) -> None:
 def unlink(ids: Sequence[int], flow: Flow, actor: User | None) -> None:
     """Take devices that are in the Flow out of it."""
     FlowLink.objects.filter(device__in=ids, flow=flow).delete()
+    flow_services.recheck([flow.pk])
     Device.objects.filter(pk__in=ids).update(
         flow_count=F("flow_count") - 1,
         processing_status=Case(

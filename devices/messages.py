@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
 from django.db.models import Q
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from codec import senml
 from codec.measurements import Measurement
@@ -70,6 +72,33 @@ def page_of(device: Device, before: str = "") -> MessagePage:
 def last(device: Device) -> list[Message]:
     """The newest first."""
     return page_of(device).messages
+
+
+# Of each device by the primary key, no more than can be among the newest of all.
+NEWEST = """
+SELECT message.* FROM unnest(%(devices)s::bigint[], %(since)s::timestamptz[]) AS asked (device_id, since)
+CROSS JOIN LATERAL (
+    SELECT device_id, received_at, records, length(body) AS size FROM devices_senmlmessage AS held
+    WHERE held.device_id = asked.device_id AND held.received_at >= asked.since AND held.received_at >= %(oldest)s
+    ORDER BY received_at DESC, seq DESC LIMIT %(limit)s
+) AS message
+ORDER BY message.received_at DESC, message.device_id LIMIT %(limit)s
+"""
+
+
+def newest(devices: Sequence[tuple[int, datetime]], limit: int) -> list[tuple[int, datetime, int, int]]:
+    """Device, moment, records and size of the newest messages of these devices together, of each since its moment."""
+    if not devices:
+        return []
+    ids, since = [pk for pk, _since in devices], [moment for _pk, moment in devices]
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST, {"devices": ids, "since": since, "oldest": min(since), "limit": limit})
+        return list(cursor.fetchall())
+
+
+def in_words(records: int, size: int) -> str:
+    text = ngettext("%(number)d record, %(size)s", "%(number)d records, %(size)s", records)
+    return text % {"number": records, "size": filesizeformat(size)}
 
 
 def _message(row: dict[str, Any]) -> Message:

@@ -11,6 +11,8 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.models import Project, User
 from common import states
+from flows import services as flow_services
+from flows.errors import FlowGone
 from flows.models import Flow
 
 from . import activity, live
@@ -162,11 +164,14 @@ def _record_processing(device: Device, actor: User | None, action: str, to: Proc
 
 @transaction.atomic
 def link_flow(*, device: Device, flow: Flow, actor: User | None) -> bool:
-    """Put the device in the Flow; False where it was in it already. The first link makes it Active (D7)."""
+    """Put the device in the Flow; False where it was in it already. The first link makes it Active (D7). Raises
+    DeviceError where the Flow is gone."""
     _lock(device)
+    hold_flow(flow)
     if FlowLink.objects.filter(device=device, flow=flow).exists():
         return False
     FlowLink.objects.create(device=device, flow=flow)
+    flow_services.recheck([flow.pk])
     rows = Device.objects.filter(pk=device.pk)
     rows.update(flow_count=F("flow_count") + 1, processing_status=with_flows())
     audit.record(
@@ -189,6 +194,7 @@ def unlink_flow(*, device: Device, flow: Flow, actor: User | None) -> bool:
     deleted, _each = FlowLink.objects.filter(device=device, flow=flow).delete()
     if not deleted:
         return False
+    flow_services.recheck([flow.pk])
     rows = Device.objects.filter(pk=device.pk)
     if not rows.filter(flow_count=1, processing_status=Processing.ACTIVE).update(
         flow_count=0, processing_status=Processing.NOT_LINKED
@@ -227,6 +233,15 @@ def move_project(*, device: Device, project: Project, actor: User | None) -> Non
 def _lock(device: Device) -> None:
     """Links of one device change one after another: the count and the status follow them."""
     Device.objects.select_for_update().filter(pk=device.pk).values_list("pk").get()
+
+
+def hold_flow(flow: Flow) -> None:
+    """Keep the Flow until the caller's transaction ends; after the devices' locks. Raises DeviceError where it is
+    gone."""
+    try:
+        flow_services.hold(flow.pk)
+    except FlowGone as error:
+        raise DeviceError(_("The Flow is not there any more.")) from error
 
 
 def with_flows() -> Case:

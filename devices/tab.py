@@ -2,8 +2,6 @@
 
 from django.utils.translation import gettext_lazy
 
-from flows.models import Flow
-
 from . import flow_problems
 from .models import Device
 from .tabs import Tab
@@ -11,11 +9,8 @@ from .tabs import Tab
 
 def flows_warning(device: Device) -> str:
     """The sentence behind the warning sign on the Flows tab (F3); "" where all is well."""
-    for flow in Flow.objects.filter(device_links__device=device).order_by("pk"):
-        problems = flow_problems.of(flow, device)
-        if problems:
-            return problems[0]
-    return ""
+    found = (problem for flow in flow_problems.of_device(device) for problem in flow_problems.of(flow, device))
+    return next((problem.text for problem in found), "")
 
 
 TABS = [

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from . import import_runner, imports, jobs, network, values
+from . import flow_checks, flow_deletion, import_runner, imports, jobs, network, values
 
 # A task ends after so many sets: others get their turn, and a killed one loses little.
 FILL_SETS = 10
@@ -64,3 +64,34 @@ def sweep_imports() -> None:
 def drop_expired_imports() -> None:
     """Drop files that were kept long enough, and the secrets in them."""
     imports.drop_expired(timezone.now())
+
+
+@shared_task
+def delete_flow(flow_id: int) -> None:
+    """Some sets of its devices, and the next ones in a task of their own."""
+    if not flow_deletion.go_on(flow_id):
+        delete_flow.apply_async(args=(flow_id,))
+
+
+@shared_task
+def sweep_flow_deletions() -> None:
+    """Ring again for Flows whose worker died or whose doorbell was lost."""
+    for flow_id in flow_deletion.due():
+        delete_flow.apply_async(args=(flow_id,))
+
+
+@shared_task
+def check_flows() -> None:
+    """Count what the decoding does not fit in the Flows that have changed."""
+    flow_checks.check()
+
+
+@shared_task
+def count_trouble_of_flows() -> None:
+    flow_checks.count_trouble()
+
+
+@shared_task
+def check_all_flows() -> None:
+    """Have all Flows looked at again, for changes that nobody told of."""
+    flow_checks.check_all()

@@ -21,7 +21,7 @@ from accounts.models import Project, User
 from codec import decoders
 from common.states import StateConflict
 
-from . import controls
+from . import controls, flow_checks
 from .controls import By, Command, Control, ControlError, Way
 from .errors import DeviceError
 from .models import Category, ConnectivityKind, Device, DeviceType, Encoder
@@ -201,6 +201,8 @@ def change(*, device_type: DeviceType, seen: int, actor: User, values: Mapping[s
         if not _own(device_type).filter(version=seen).update(version=F("version") + 1, **changed):
             raise ChangedMeanwhile("another version")
     device_type.version = seen + 1
+    if changed.keys() & {"decoders", "codec_id"}:
+        flow_checks.type_changed(device_type)
     _record(device_type, actor, "type.changed", before={key: before[key] for key in changed}, after=changed)
     return device_type
 

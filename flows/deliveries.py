@@ -314,6 +314,12 @@ def counts(destination_id: int, now: datetime, *, most: int = 10_000) -> dict[in
     }
 
 
+def waiting(destination_ids: Sequence[int], now: datetime, *, most: int = 10_000) -> dict[int, int]:
+    """By destination how many messages wait for it, counted up to ``most``; by index."""
+    rows = Delivery.objects.filter(state=DeliveryState.WAITING, created_at__gt=oldest(now))
+    return {pk: rows.filter(destination_id=pk).values("seq")[:most].count() for pk in destination_ids}
+
+
 def again(destination: Destination, now: datetime, *, chosen: Q | None = None) -> int:
     """Put what was given up back in the queue, in its old order and under its old ids; how many. The destination is
     asked at once, whatever it has failed before."""

@@ -12,6 +12,7 @@ from accounts import audit
 from accounts.models import Project, User
 
 from .models import Delivery, DeliveryState, Destination, Flow, FlowDestination, Kind
+from .services import hold
 
 
 @transaction.atomic
@@ -63,9 +64,11 @@ def delete(*, destination: Destination, actor: User) -> None:
 
 @transaction.atomic
 def link(*, flow: Flow, destination: Destination, actor: User) -> bool:
-    """From now on the Flow's data goes there too; False where it did already, or where they are of two Projects."""
+    """From now on the Flow's data goes there too; False where it did already, or where they are of two Projects.
+    Raises FlowGone."""
     if flow.project_id != destination.project_id:
         return False
+    hold(flow.pk)
     _made, new = FlowDestination.objects.get_or_create(flow=flow, destination=destination)
     if new:
         _record(destination, actor, "destination.linked", after={"flow": flow.name, "flow_id": flow.pk})

@@ -24,7 +24,9 @@ from . import destination_services as services
 from .access import destination_view, flow_view
 from .deliveries import CIRCUIT
 from .destination_forms import DestinationForm
+from .errors import FlowGone
 from .models import DeliveryState, Destination, Flow, Kind
+from .views import gone
 
 PAGE_SIZE = 50
 STATES = {"waiting": DeliveryState.WAITING, "delivered": DeliveryState.DELIVERED, "dead": DeliveryState.DEAD}
@@ -161,8 +163,12 @@ def link(request: PersonRequest, flow: Flow) -> HttpResponse:
     found = rows.filter(pk=int(named)).first() if named.isdecimal() and len(named) < 19 else None
     if found is None:
         messages.warning(request, _("Choose a destination."))
-    elif services.link(flow=flow, destination=found, actor=request.user):
-        messages.success(request, _("New data of this Flow goes to %s.") % found.name)
+        return redirect("flows:flow", flow_id=flow.pk)
+    try:
+        if services.link(flow=flow, destination=found, actor=request.user):
+            messages.success(request, _("New data of this Flow goes to %s.") % found.name)
+    except FlowGone:
+        return gone(request)
     return redirect("flows:flow", flow_id=flow.pk)
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_scopes import ScopedManager
 
-from accounts.models import Project
+from accounts.models import Project, User
 from common import crypto
 
 
@@ -21,6 +21,12 @@ class Flow(models.Model):
     """Only data of a device in at least one Flow is processed.
 
     ``decoder`` "" means: what the device type is compatible with, the first that can read the message.
+
+    ``unfit`` and ``troubled`` are warnings that would cost too much to find when a page is asked for: how many of its
+    devices are of a type that the decoding does not fit, and how many have a codec in trouble, as they were counted
+    last; ``recheck``: the first is to be counted again. Written by ``devices.flow_checks`` alone.
+
+    ``deletion_asked_at``: its devices are being taken out, ``deletion_devices`` of them when it began; then it goes.
     """
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project"))
@@ -29,6 +35,14 @@ class Flow(models.Model):
     decoder = models.CharField(_("decoding"), max_length=40, blank=True, default="")
     enabled = models.BooleanField(_("enabled"), default=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    unfit = models.PositiveIntegerField(_("devices that the decoding does not fit"), default=0, db_default=0)
+    troubled = models.PositiveIntegerField(_("devices whose codec has trouble"), default=0, db_default=0)
+    recheck = models.BooleanField(_("to be counted again"), default=True, db_default=True)
+    deletion_asked_at = models.DateTimeField(_("being deleted since"), null=True, blank=True, editable=False)
+    deletion_asked_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("deleted by")
+    )
+    deletion_devices = models.PositiveIntegerField(_("devices when deletion began"), default=0, db_default=0)
 
     objects: ClassVar[models.Manager[Flow]] = ScopedManager(project="project")
 
@@ -43,6 +57,12 @@ class Flow(models.Model):
                 name="flow_name_once_per_project",
                 violation_error_message=_("This Project has a Flow of this name already."),
             )
+        ]
+        indexes = [
+            models.Index(fields=["id"], condition=models.Q(recheck=True), name="flow_to_check"),
+            models.Index(
+                fields=["deletion_asked_at"], condition=models.Q(deletion_asked_at__isnull=False), name="flow_to_delete"
+            ),
         ]
 
     def __str__(self) -> str:

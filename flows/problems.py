@@ -1,93 +1,184 @@
-"""What may keep a Flow from doing its work (F3, F4), as sentences for its page."""
+"""What may keep a Flow from doing its work (F3): a small set of rules, each with a sentence and what to do about it.
+
+The same rules make the rows of All Flows, its filter, the Flow's page, and the Flows tab of a device; there a device
+of its own says what it knows better (``devices.flow_problems``). They come with the rows of a query, one look into an
+index each; what would take a look at every device is kept as data (``Flow.unfit``, ``Flow.troubled``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any, Final
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
-
-from codec import decoders
+from django.utils.translation import gettext_lazy, ngettext
+from django_stubs_ext import StrOrPromise
 
 from .deliveries import CIRCUIT
 from .forms import decoder_label
-from .models import Flow
+from .models import Flow, FlowDestination
+
+# Destinations of one Flow that are named in a sentence.
+NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class TroubledDevice:
-    """A device whose messages cannot be read as the Flow wants them. ``error``: not only a warning."""
+class Problem:
+    """A possible problem: what it is, and what to do about it; ``rule``: the slug of its kind."""
 
-    device_id: int
-    name: str
+    rule: str
     text: str
-    error: bool
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
-class Troubled:
-    """``count`` devices, ``more`` than counted where that is set; the first of those that the person may see."""
+class Rule:
+    """``kind``: its name in the filter. ``condition``: which Flows it holds for. ``text``: the sentence, of a Flow of
+    :func:`annotated` for which it holds."""
 
-    count: int
-    more: bool
-    devices: list[TroubledDevice]
-
-    @property
-    def hidden(self) -> int:
-        return self.count - len(self.devices)
-
-
-# What stands above the Flows and knows of devices in trouble: the Flow and the person's Projects → those devices.
-Finder = Callable[[Flow, Sequence[int]], Troubled]
-finders: list[Finder] = []
+    slug: str
+    kind: StrOrPromise
+    condition: Q
+    text: Callable[[Any], str]
+    remedy: StrOrPromise
 
 
-def troubled(flow: Flow, projects: Sequence[int]) -> list[Troubled]:
-    return [found for find in finders if (found := find(flow, projects)).count]
+# The links to devices are above the Flows; they are known by their relation alone.
+device_links = Flow._meta.get_field("device_links").related_model._base_manager.filter(flow=OuterRef("pk"))
+_links = FlowDestination.objects.filter(flow=OuterRef("pk"))
+_failing = _links.filter(destination__enabled=True, destination__failures__gte=CIRCUIT)
+_disabled = _links.filter(destination__enabled=False)
 
 
-def of(flow: Flow, *, devices: int) -> list[str]:
-    """``devices``: how many it holds."""
-    problems = []
-    if not flow.enabled:
-        problems.append(_("This Flow is disabled: the data of its devices is not processed here."))
-    if not devices:
-        problems.append(_("There is no device in this Flow yet: link one from its Flows tab."))
-    unfit = _without_decoder(flow)
-    if unfit:
-        problems.append(
-            ngettext(
-                "%(count)d LoRa device here is of a type that “%(decoder)s” does not fit.",
-                "%(count)d LoRa devices here are of types that “%(decoder)s” does not fit.",
-                unfit,
-            )
-            % {"count": unfit, "decoder": decoder_label(flow.decoder)}
+def _failing_text(flow: Any) -> str:
+    return (
+        _("The destination %(name)s fails: %(error)s Its messages wait.")
+        % {
+            "name": flow.failing[0],
+            "error": flow.failing_errors[0],
+        }
+        if len(flow.failing) == 1
+        else _("Destinations fail, and their messages wait: %s.") % _list(flow.failing)
+    )
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join([*names[:NAMED], "…"] if len(names) > NAMED else names)
+
+
+def _unfit_text(flow: Any) -> str:
+    return ngettext(
+        "%(count)d LoRa device here is of a type that “%(decoder)s” does not fit.",
+        "%(count)d LoRa devices here are of types that “%(decoder)s” does not fit.",
+        flow.unfit,
+    ) % {"count": flow.unfit, "decoder": decoder_label(flow.decoder)}
+
+
+RULES: Final = (
+    Rule(
+        "disabled",
+        gettext_lazy("Disabled"),
+        Q(enabled=False),
+        lambda flow: _("This Flow is disabled: the data of its devices is not processed here."),
+        gettext_lazy("Edit the Flow and enable it."),
+    ),
+    Rule(
+        "empty",
+        gettext_lazy("No device"),
+        ~Q(Exists(device_links)),
+        lambda flow: _("There is no device in this Flow yet."),
+        gettext_lazy("Link devices on the page of the Flow, or each on its Flows tab."),
+    ),
+    Rule(
+        "unfit",
+        gettext_lazy("Decoding does not fit"),
+        Q(unfit__gt=0),
+        _unfit_text,
+        gettext_lazy("Choose another decoding for the Flow, or unlink these devices."),
+    ),
+    Rule(
+        "codec",
+        gettext_lazy("Codec has trouble"),
+        Q(troubled__gt=0),
+        lambda flow: ngettext(
+            "The codec of %(count)d device here could not read its newest message, or warns.",
+            "The codecs of %(count)d devices here could not read their newest message, or warn.",
+            flow.troubled,
         )
-    return problems + of_destinations(flow)
+        % {"count": flow.troubled},
+        gettext_lazy("Read what the codec says on the page of the Flow, and correct the codec of the device type."),
+    ),
+    Rule(
+        "no-destination",
+        gettext_lazy("No destination"),
+        ~Q(Exists(_links)),
+        lambda flow: _("It has no destination: its data stays in the portal."),
+        gettext_lazy("Link a destination, if its data should go to a system of yours."),
+    ),
+    Rule(
+        "failing",
+        gettext_lazy("Destination fails"),
+        Q(Exists(_failing)),
+        _failing_text,
+        gettext_lazy("Look at the destination and correct what is wrong; what waits is sent when it works again."),
+    ),
+    Rule(
+        "destination-disabled",
+        gettext_lazy("Destination disabled"),
+        Q(Exists(_disabled)),
+        lambda flow: ngettext(
+            "The destination %s is disabled.", "Destinations are disabled: %s.", len(flow.idle)
+        ) % _list(flow.idle),
+        gettext_lazy("Enable the destination, or unlink it from the Flow."),
+    ),
+)  # fmt: skip
+BY_SLUG: Final = {rule.slug: rule for rule in RULES}
+ANY: Final = "any"
+# What concerns the Flow as a whole, also where it is seen from one of its devices.
+OF_DESTINATIONS: Final = frozenset({"no-destination", "failing", "destination-disabled"})
 
 
-def of_destinations(flow: Flow) -> list[str]:
-    """What keeps its data from arriving elsewhere."""
-    if not flow.destinations.exists():
-        return [_("It has no destination: its data stays in the portal. Link one on the page of the Flow.")]
-    failing = flow.destinations.filter(enabled=True, failures__gte=CIRCUIT).values_list("name", "error")
-    disabled = flow.destinations.filter(enabled=False).values_list("name", flat=True)
+def _field(slug: str) -> str:
+    return f"is_{slug.replace('-', '_')}"
+
+
+def annotated(rows: QuerySet[Flow]) -> QuerySet[Flow]:
+    """The Flows with what the rules say of each, for :func:`of`."""
+
+    def few(links: QuerySet[FlowDestination], field: str) -> ArraySubquery:
+        ordered = links.order_by("destination__name", "destination_id")
+        return ArraySubquery(ordered.values(f"destination__{field}")[: NAMED + 1])
+
+    rules = {_field(rule.slug): ExpressionWrapper(rule.condition, output_field=BooleanField()) for rule in RULES}
+    return rows.annotate(
+        **rules, failing=few(_failing, "name"), failing_errors=few(_failing, "error"), idle=few(_disabled, "name")
+    )
+
+
+def having(rows: QuerySet[Flow], kind: str) -> QuerySet[Flow]:
+    """Of the Flows those with problems of this kind; :data:`ANY`: of any. A Flow that is being deleted has none."""
+    wanted = Q()
+    for rule in RULES:
+        if kind in {ANY, rule.slug}:
+            wanted |= rule.condition
+    return rows.filter(wanted, deletion_asked_at=None)
+
+
+def of(flow: Any, *, only: Collection[str] = BY_SLUG) -> list[Problem]:
+    """The problems of a Flow of :func:`annotated`, of these rules."""
+    if flow.deletion_asked_at is not None:
+        return []
     return [
-        *(
-            _("The destination %(name)s fails: %(error)s Its messages wait; look at it and correct what is wrong.")
-            % {"name": name, "error": error}
-            for name, error in failing
-        ),
-        *(_("The destination %s is disabled: enable it, or unlink it.") % name for name in disabled),
+        Problem(rule.slug, rule.text(flow), str(rule.remedy))
+        for rule in RULES
+        if rule.slug in only and getattr(flow, _field(rule.slug))
     ]
 
 
-def _without_decoder(flow: Flow) -> int:
-    """LoRa devices whose type cannot be read with the Flow's decoding; SenML devices need none."""
-    if not flow.decoder:
-        return 0
-    links = flow.device_links.filter(device__type__connectivity="lora")
-    if flow.decoder == decoders.CODEC:
-        return links.filter(device__type__codec=None).count()
-    return links.exclude(device__type__decoders__contains=[flow.decoder]).count()
+def counted(flow: Any, *, unfit: int) -> None:
+    """Tell a Flow of :func:`annotated` what has just been counted, in place of what is kept."""
+    flow.unfit = unfit
+    setattr(flow, _field("unfit"), unfit > 0)

@@ -1,12 +1,15 @@
-"""The only writer of Flows."""
+"""The only writer of Flows, but for their end, which their devices have a part in (``devices.flow_deletion``)."""
 
 from __future__ import annotations
 
-from django.db import transaction
+from collections.abc import Iterable
+
+from django.db import connection, transaction
 
 from accounts import audit
 from accounts.models import Project, User
 
+from .errors import FlowGone
 from .models import Flow
 
 
@@ -36,10 +39,12 @@ def create_flow(
 
 @transaction.atomic
 def edit_flow(*, flow: Flow, actor: User, name: str, description: str, decoder: str, enabled: bool) -> Flow:
-    """Change what is given. Raises ValidationError where the Project has another Flow of this name."""
+    """Change what is given. Raises FlowGone, and ValidationError where the Project has another Flow of this name."""
     wanted = {"name": name.strip(), "description": description.strip(), "decoder": decoder, "enabled": enabled}
     # The row as it is now, not as the page was: the record says what really changed.
-    held = Flow.objects.select_for_update().get(pk=flow.pk)
+    held = Flow.objects.select_for_update(no_key=True).filter(pk=flow.pk, deletion_asked_at=None).first()
+    if held is None:
+        raise FlowGone
     before = {key: getattr(held, key) for key in wanted}
     changed = {key: value for key, value in wanted.items() if value != before[key]}
     if not changed:
@@ -47,7 +52,7 @@ def edit_flow(*, flow: Flow, actor: User, name: str, description: str, decoder: 
     for key, value in changed.items():
         setattr(held, key, value)
     held.full_clean()
-    Flow.objects.filter(pk=held.pk).update(**changed)
+    Flow.objects.filter(pk=held.pk).update(**changed | ({"recheck": True} if "decoder" in changed else {}))
     audit.record(
         project_id=held.project_id,
         actor=actor,
@@ -57,3 +62,21 @@ def edit_flow(*, flow: Flow, actor: User, name: str, description: str, decoder: 
         after=changed,
     )
     return held
+
+
+HOLD = "SELECT FROM flows_flow WHERE id = %s AND deletion_asked_at IS NULL FOR KEY SHARE"
+
+
+def hold(flow_id: int) -> None:
+    """Keep the Flow from going before the caller's transaction ends; others may do the same at once. Raises FlowGone
+    where it is gone, or going. Whoever also locks devices locks them first."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOLD, [flow_id])
+        if cursor.fetchone() is None:
+            raise FlowGone
+
+
+def recheck(flow_ids: Iterable[int]) -> None:
+    """Have it counted again how many devices the decoding does not fit: other devices are in these Flows now, or other
+    decoders in their types. Without a decoding of its own a Flow fits all, and nothing is written."""
+    Flow.objects.filter(pk__in=list(flow_ids), recheck=False).exclude(decoder="").update(recheck=True)

@@ -1,4 +1,4 @@
-"""The addresses of the Flow and destination screens."""
+"""The addresses of the Flow and destination screens; ``devices.flow_urls`` adds those with devices in them."""
 
 from django.urls import path
 
@@ -9,7 +9,6 @@ app_name = "flows"
 urlpatterns = [
     path("flows/", views.flow_list, name="list"),
     path("flows/add/", views.add, name="add"),
-    path("flows/<int:flow_id>/", views.flow_page, name="flow"),
     path("flows/<int:flow_id>/edit/", views.edit, name="edit"),
     path("flows/<int:flow_id>/destinations/link/", destinations.link, name="link_destination"),
     path("flows/<int:flow_id>/destinations/unlink/", destinations.unlink, name="unlink_destination"),

@@ -1,4 +1,4 @@
-"""The Flows of a person's Projects (F1), and the page of one (F4)."""
+"""The Flows of a person's Projects (F1): list, a new one, editing. The page of one is ``devices.views.flow_page``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import Count
+from django.db.models import IntegerField, Subquery
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
@@ -18,28 +18,59 @@ from common.htmx import page
 
 from . import problems, services
 from .access import flow_view
-from .deliveries import CIRCUIT
+from .errors import FlowGone
 from .forms import FlowForm, decoder_label
-from .models import Destination, Flow
+from .models import Flow
 
 PAGE_SIZE = 50
-# Sorting by name joins every device of the Flow; a larger Flow is shown in the order of adding.
-SORTED_BY_NAME = 2000
-# Destinations that are offered to choose from.
-MOST_LINKABLE = 200
+# Devices of one Flow are counted so far in the list; its page knows them all.
+MOST_COUNTED = 10_000
 
 
 @in_projects()
 def flow_list(request: PersonRequest) -> HttpResponse:
-    rows = Flow.objects.annotate(devices=Count("device_links")).select_related("project").order_by("name", "pk")
-    found = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
+    """``warning``: a kind of problem, or any; the Flows that have it."""
+    kind = request.GET.get("warning", "")
+    kind = kind if kind in {problems.ANY, *problems.BY_SLUG} else ""
+    everything = Flow.objects.all()
+    wanted = problems.having(everything, kind) if kind else everything
+    pages = Paginator(wanted.order_by("name", "pk").values_list("pk", flat=True), PAGE_SIZE)
+    found = pages.get_page(request.GET.get("page"))
     context = {
         "nav": "flows",
         "found": found,
-        "rows": [{"flow": row, "decoder": decoder_label(row.decoder)} for row in found.object_list],
+        "rows": _rows(list(found.object_list)),
+        "kind": kind,
+        "kinds": [("", _("All")), (problems.ANY, _("With warnings")), *((r.slug, r.kind) for r in problems.RULES)],
+        "kept": f"warning={kind}&" if kind else "",
         "may_add": bool(request.person.projects_with(Role.OPERATOR)),
     }
-    return page(request, "flows/list.html", context)
+    return page(request, "flows/list.html", context, partial="flow-list")
+
+
+def _rows(ids: list[int]) -> list[dict[str, Any]]:
+    """Flows with their devices, counted so far, and their problems; in the order of ``ids``, in one query."""
+    counted = RawCount(problems.device_links.values("device_id")[: MOST_COUNTED + 1])
+    found = problems.annotated(Flow.objects.filter(pk__in=ids).annotate(devices=counted).select_related("project"))
+    rows = {flow.pk: flow for flow in found}
+    return [_row(rows[pk]) for pk in ids if pk in rows]
+
+
+def _row(flow: Any) -> dict[str, Any]:
+    return {
+        "flow": flow,
+        "decoder": decoder_label(flow.decoder),
+        "devices": min(flow.devices, MOST_COUNTED),
+        "more": flow.devices > MOST_COUNTED,
+        "problems": problems.of(flow),
+    }
+
+
+class RawCount(Subquery):
+    """How many rows a query gives."""
+
+    template = "(SELECT count(*) FROM (%(subquery)s) AS counted)"
+    output_field = IntegerField()
 
 
 @in_projects(Role.OPERATOR, methods=("GET", "POST"))
@@ -53,24 +84,23 @@ def add(request: PersonRequest) -> HttpResponse:
         except ValidationError as error:
             form.add_error("name", error.messages)
         else:
-            messages.success(request, _("The Flow is made. Link devices from their Flows tabs."))
+            messages.success(request, _("The Flow is made. Link devices and a destination to it."))
             return redirect("flows:flow", flow_id=flow.pk)
     return page(request, "flows/add.html", {"nav": "flows", "form": form}, status=422 if form.errors else 200)
 
 
-@flow_view("GET")
-def flow_page(request: PersonRequest, flow: Flow) -> HttpResponse:
-    return page(request, "flows/flow.html", _context(request, flow), partial="flow-devices")
-
-
 @flow_view("GET", "POST", see=Role.OPERATOR)
 def edit(request: PersonRequest, flow: Flow) -> HttpResponse:
+    if flow.deletion_asked_at is not None:
+        return gone(request)
     form = FlowForm(request.POST if request.method == "POST" else None, flow=flow)
     if request.method == "POST" and form.is_valid():
         try:
             services.edit_flow(flow=flow, actor=request.user, **form.cleaned_data)
         except ValidationError as error:
             form.add_error("name", error.messages)
+        except FlowGone:
+            return gone(request)
         else:
             messages.success(request, _("The Flow is saved."))
             return redirect("flows:flow", flow_id=flow.pk)
@@ -78,34 +108,7 @@ def edit(request: PersonRequest, flow: Flow) -> HttpResponse:
     return page(request, "flows/edit.html", context, status=422 if form.errors else 200)
 
 
-def _context(request: PersonRequest, flow: Flow) -> dict[str, Any]:
-    """Devices of other Projects that the person is not in are counted and not named (P1)."""
-    links = flow.device_links.all()
-    total = links.count()
-    projects = [project.pk for project in request.person.projects]
-    seen = links.filter(device__project_id__in=projects)
-    order = ("device__name", "device_id") if total <= SORTED_BY_NAME else ("device_id",)
-    rows = seen.order_by(*order).values(
-        "device_id", "device__name", "device__type__name", "device__type__category", "device__project__name",
-        "device__processing_status", "device__connection_status", "linked_at",
-    )  # fmt: skip
-    found = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
-    return {
-        "nav": "flows",
-        "flow": flow,
-        "decoder": decoder_label(flow.decoder),
-        "total": total,
-        "found": found,
-        "elsewhere": total - found.paginator.count,
-        "problems": problems.of(flow, devices=total),
-        "troubled": problems.troubled(flow, projects),
-        "destinations": list(flow.destinations.defer("secrets").order_by("name", "pk")),
-        "linkable": _linkable(flow) if request.can_change else [],
-        "circuit": CIRCUIT,
-        "can_change": request.can_change,
-    }
-
-
-def _linkable(flow: Flow) -> list[Destination]:
-    rows = Destination.objects.filter(project=flow.project_id).exclude(flow_links__flow=flow).only("pk", "name")
-    return list(rows.order_by("name", "pk")[:MOST_LINKABLE])
+def gone(request: PersonRequest) -> HttpResponse:
+    """For a change that came too late."""
+    messages.warning(request, _("Nothing was changed: the Flow was deleted, or is being deleted."))
+    return redirect("flows:list")

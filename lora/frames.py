@@ -276,6 +276,39 @@ def last_with_data(device_id: int, limit: int) -> list[Frame]:
     return list(rows.order_by("-received_at", "-seq")[:limit])
 
 
+# Of each device by the primary key, no more than can be among the newest of all.
+NEWEST = """
+SELECT frame.* FROM unnest(%(devices)s::bigint[], %(since)s::timestamptz[]) AS asked (device_id, since)
+CROSS JOIN LATERAL (
+    SELECT device_id, received_at, kind, fport, payload FROM lora_frame AS held
+    WHERE held.device_id = asked.device_id AND held.received_at >= asked.since AND held.received_at >= %(oldest)s
+        AND held.direction = %(uplink)s
+    ORDER BY received_at DESC, seq DESC LIMIT %(limit)s
+) AS frame
+ORDER BY frame.received_at DESC, frame.device_id LIMIT %(limit)s
+"""
+
+
+def newest(
+    devices: Sequence[tuple[int, datetime]], limit: int
+) -> list[tuple[int, datetime, FrameKind, int | None, bytes]]:
+    """Device, moment, kind, FPort and payload of the newest frames from these devices together, of each since its
+    moment."""
+    if not devices:
+        return []
+    ids, since = [pk for pk, _since in devices], [moment for _pk, moment in devices]
+    values: dict[str, Any] = {
+        "devices": ids,
+        "since": since,
+        "oldest": min(since),
+        "uplink": Direction.UPLINK.value,
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST, values)
+        return [(pk, at, FrameKind(kind), fport, bytes(payload)) for pk, at, kind, fport, payload in cursor.fetchall()]
+
+
 def remove(device_id: int) -> None:
     """Remove all frames of a device that is being deleted (D9)."""
     Frame.objects.filter(device_id=device_id).delete()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +11,24 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from devices.connectivity import Card, Connectivity, ImportField, Instruction, Message
+from devices.connectivity import Card, Connectivity, Heard, ImportField, Instruction, Message
 from devices.errors import NetworkRefused
 from devices.models import Device, DeviceType, KeySource
 
 from . import forms, networks
-from .models import LoraIdentity
+from .models import FrameKind, LoraIdentity
+
+# Bytes of a payload in a list of messages.
+SHOWN_BYTES = 16
+
+
+def _in_words(kind: FrameKind, fport: int | None, payload: bytes) -> str:
+    if kind != FrameKind.DATA:
+        return str(kind.label)
+    if not fport or not payload:
+        return gettext("No application data")
+    shown = payload[:SHOWN_BYTES].hex(" ").upper() + (" …" if len(payload) > SHOWN_BYTES else "")
+    return f"FPort {fport}: {shown}"
 
 
 class Lora(Connectivity):
@@ -116,6 +128,14 @@ class Lora(Connectivity):
         return [
             Message(frame.received_at, bytes(frame.payload), frame.fport)
             for frame in frames.last_with_data(device.pk, limit)
+        ]
+
+    def newest(self, devices: Sequence[tuple[int, datetime]], limit: int) -> list[Heard]:
+        from . import frames
+
+        return [
+            Heard(pk, at, _in_words(kind, fport, payload))
+            for pk, at, kind, fport, payload in frames.newest(devices, limit)
         ]
 
     def observed(self, device: Device) -> list[tuple[str, str | timedelta]]:

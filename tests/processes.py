@@ -71,3 +71,12 @@ def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 20,
             tail = log.read_text(errors="replace")[-3000:] if log else ""
             raise AssertionError(f"waited {seconds} s for {what}\n{tail}")
         time.sleep(0.02)
+
+
+def waiting_for_us() -> int:
+    """How many wait for a lock that this connection holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        )
+        return int(cursor.fetchone()[0])

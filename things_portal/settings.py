@@ -129,6 +129,10 @@ CELERY_BEAT_SCHEDULE = {
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
     "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},
     "files of devices dropped": {"task": "devices.tasks.drop_expired_imports", "schedule": 3600.0},
+    "Flows that are being deleted": {"task": "devices.tasks.sweep_flow_deletions", "schedule": 60.0},
+    "warnings of Flows": {"task": "devices.tasks.check_flows", "schedule": SWEEP_SECONDS},
+    "codecs in trouble by Flow": {"task": "devices.tasks.count_trouble_of_flows", "schedule": 60.0},
+    "all warnings of Flows": {"task": "devices.tasks.check_all_flows", "schedule": 900.0},
     "LoRa devices that fell silent": {"task": "lora.tasks.sweep_silent", "schedule": 60.0},
     "partitions ahead": {"task": "common.tasks.maintain_partitions", "schedule": 3600.0},
 }

@@ -7,7 +7,7 @@ from . import views
 
 urlpatterns = [
     path("", include("devices.urls")),
-    path("", include("flows.urls")),
+    path("", include("devices.flow_urls")),
     path("", include("lora.urls")),
     path("", include("m2m.urls")),
     path("", include("internet.urls")),

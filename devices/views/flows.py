@@ -14,6 +14,7 @@ from accounts.models import Role
 from common.htmx import page
 from devices import flow_problems, services
 from devices.access import device_view
+from devices.errors import DeviceError
 from devices.forms import LinkFlowForm
 from devices.models import Device
 from flows.models import Flow
@@ -24,7 +25,7 @@ from .detail import frame, question
 
 @device_view("GET")
 def flows(request: PersonRequest, device: Device) -> HttpResponse:
-    linked = Flow.objects.filter(device_links__device=device).select_related("project").order_by("name", "pk")
+    linked = flow_problems.of_device(device)
     rows = [{"flow": flow, "problems": flow_problems.of(flow, device)} for flow in linked]
     context = frame(device, request, active="flows") | {
         "rows": rows,
@@ -43,6 +44,8 @@ def link(request: PersonRequest, device: Device) -> HttpResponse:
             flow = chosen_flow(request, device, form)
         except ValidationError as error:
             form.add_error("new_flow", error.messages)
+        except DeviceError as error:
+            form.add_error("flow", str(error))
         else:
             messages.success(request, _("The device is linked to %(flow)s.") % {"flow": flow.name})
             return redirect("devices:flows", device_id=device.pk)
@@ -58,7 +61,8 @@ def link_form(request: PersonRequest, device: Device, *, bound: bool = False) ->
 
 @transaction.atomic
 def chosen_flow(request: PersonRequest, device: Device, form: LinkFlowForm) -> Flow:
-    """Link to the Flow of the form; a new one is made in the same step. Raises ValidationError for its name."""
+    """Link to the Flow of the form; a new one is made in the same step. Raises ValidationError for its name, and
+    DeviceError where the Flow is gone."""
     flow = form.flow or create_flow(project=form.project, name=form.cleaned_data["new_flow"], actor=request.user)
     services.link_flow(device=device, flow=flow, actor=request.user)
     return flow

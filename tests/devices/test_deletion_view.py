@@ -25,7 +25,7 @@ from lora.models import Frame
 from tests import factories
 from tests.cast import Cast
 from tests.ingest.conftest import now, pack, take
-from tests.processes import wait_for
+from tests.processes import wait_for, waiting_for_us
 from twin import services as twin
 
 DEV_EUI = "0059AC0000D9D9D9"
@@ -196,15 +196,6 @@ def heard(fcnt: int) -> Uplink:
     )  # fmt: skip
 
 
-def locked() -> int:
-    """How many wait for what this connection holds."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-        )
-        return int(cursor.fetchone()[0])
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("first", ["messages", "removal"])
 def test_messages_that_come_meanwhile_leave_nothing_and_harm_no_others(cast: Cast, first: str) -> None:
@@ -244,7 +235,7 @@ def test_messages_that_come_meanwhile_leave_nothing_and_harm_no_others(cast: Cas
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM devices_devicestate WHERE device_id = %s FOR UPDATE", [gone.pk])
             threads = [other(work) for work in ((write, remove) if first == "messages" else (remove, write))]
-            wait_for(lambda: locked() >= 1, "one of the two to wait")
+            wait_for(lambda: waiting_for_us() >= 1, "one of the two to wait")
         for thread in threads:
             thread.join(20)
         assert errors == []

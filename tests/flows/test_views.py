@@ -33,7 +33,7 @@ class TestList:
             factories.device(cast.project, in_flow=flow)
         html = cast.client(cast.viewer).get("/flows/").content.decode()
         assert names(html) == ["Climate"]
-        assert re.search(r'class="right num m-end2">3<', html)
+        assert re.search(r'class="right num m-end2" data-label="Devices">3<', html)
         assert "/flows/add/" not in html
         assert names(cast.client(cast.stranger).get("/flows/").content.decode()) == ["Theirs"]
 
@@ -42,7 +42,7 @@ class TestList:
         for number in range(20):
             factories.flow(cast.project, f"F{number}")
             if number in {1, 19}:
-                with django_assert_num_queries(5):
+                with django_assert_num_queries(6):
                     client.get("/flows/")
 
     def test_wrong_method_is_refused(self, cast: Cast) -> None:
@@ -133,7 +133,7 @@ class TestFlow:
         )
 
     def test_devices_are_paged(self, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("flows.views.PAGE_SIZE", 2)
+        monkeypatch.setattr("devices.flow_devices.PAGE_SIZE", 2)
         flow = factories.flow(cast.project)
         for number in (3, 1, 2):
             factories.device(cast.project, name=f"D{number}", in_flow=flow)

@@ -23,7 +23,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import dispatch, export, findings, fleet, intake, jobs, load, lora, pages, twins
+from things_portal.bench import dispatch, export, findings, fleet, flows, intake, jobs, load, lora, pages, twins
 from things_portal.bench.pages import PageTime
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--fleet", type=int, default=1_000_000)
         parser.add_argument("--finished", type=int, default=1_000_000, help="instructions, beside those that wait")
         parser.add_argument("--waiting", type=int, help="devices with an instruction that waits (default: all)")
-        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch"]
+        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch", "flows"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
 
     def bench(self, options: dict[str, Any]) -> None:
         only = options["only"]
-        if only not in {"twin", "dispatch"}:
+        if only not in {"twin", "dispatch", "flows"}:
             seconds = load.prepare(options["devices"])
             if seconds:
                 self.stdout.write(f"loaded {options['devices']:,} devices in {seconds:.0f} s")
@@ -85,6 +85,8 @@ class Command(BaseCommand):
                 self.intake(port, options["messages"])
             if only in {None, "jobs"}:
                 self.jobs(port)
+            if only in {None, "flows"}:
+                self.flows(port, options["devices"])
 
     def jobs(self, port: int) -> None:
         self.stdout.write(
@@ -97,6 +99,16 @@ class Command(BaseCommand):
                 f"{row.action:38}{row.made:11.2f}{row.rate:10,.0f}{row.first:12,.0f}{row.last:12,.0f}"
                 f"{row.page[0]:13.1f}{row.page[1]:8.1f}"
             )
+
+    def flows(self, port: int, devices: int) -> None:
+        flows.prepare(devices)
+        self.stdout.write(f"\n{flows.COUNT:,} Flows, one of {devices:,} devices")
+        self.measure(port, User.objects.get(email=flows.OPERATOR), flows.paths())
+        row = flows.delete()
+        self.stdout.write(
+            f"{row.devices:,} devices, their Flow deleted: {row.asked:.2f} s in the request,"
+            f" {row.rest:.1f} s in {row.tasks} tasks"
+        )
 
     def dispatch(self, devices: int, waiting: int, finished: int) -> None:
         dispatch.prepare(devices)
