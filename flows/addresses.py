@@ -63,6 +63,7 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
             try:
                 sock.settimeout(timeout)
                 sock.connect((address, port))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except BaseException:
                 sock.close()
                 raise

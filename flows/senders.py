@@ -21,6 +21,8 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from paho.mqtt.enums import CallbackAPIVersion
 
+from codec import tokens
+
 from . import addresses, signing
 from .models import Authentication, Destination, Kind
 
@@ -186,7 +188,7 @@ class HttpsSender(Sender):
             "Content-Type": "application/json",
             "User-Agent": "Things",
             "Things-Plug-UUID": str(self.destination.uuid),
-            "Things-Message-Token": signing.message_token(parcel.body, secret),
+            "Things-Message-Token": tokens.message_token(parcel.body, secret),
             "Things-Delivery-Id": str(parcel.id),
             "Things-Delivery-Attempt": str(parcel.attempt),
             "Things-Timestamp": str(now),

@@ -66,12 +66,13 @@ class Request:
 @dataclass
 class Https:
     """``plan``: what the next requests meet, then ``then``: a status, or "hang", "cut" (closed without an answer),
-    "half" (the sending half is closed in the middle of the answer), "drip"."""
+    "half" (the sending half is closed in the middle of the answer), "drip", "mute" (taken, and never answered)."""
 
     certificates: Certificates
     plan: deque[int | str] = field(default_factory=deque)
     then: int | str = 200
     requests: list[Request] = field(default_factory=list)
+    misbehaved: list[str] = field(default_factory=list)
     port: int = 0
     server: ThreadingHTTPServer | None = None
     released: threading.Event = field(default_factory=threading.Event)
@@ -89,14 +90,17 @@ class Https:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 does = owner.plan.popleft() if owner.plan else owner.then
+                if does == "mute" or not isinstance(does, str):
+                    owner.requests.append(Request(self.path, dict(self.headers), body))
                 if isinstance(does, str):
+                    owner.misbehaved.append(does)
                     owner.misbehave(self, does)
                     return
-                owner.requests.append(Request(self.path, dict(self.headers), body))
                 self.send_response(does)
                 if does == 302:
                     self.send_header("Location", "https://169.254.169.254/latest/")
@@ -123,7 +127,7 @@ class Https:
 
     def misbehave(self, handler: BaseHTTPRequestHandler, does: str) -> None:
         handler.close_connection = True
-        if does == "hang":
+        if does in {"hang", "mute"}:
             self.released.wait(30)
         elif does == "half":
             handler.wfile.write(b"HTTP/1.1 200 O")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from codec import tokens
 from flows import addresses, senders, signing
 from flows.models import Destination, Flow
 from flows.senders import HttpsSender, Parcel
@@ -43,7 +44,7 @@ class TestHttps:
         assert (request.path, request.body, headers["Content-Type"]) == ("/in?key=1", BODY, "application/json")
         assert headers["Host"] == f"localhost:{https.port}"
         assert headers["Things-Plug-UUID"] == str(to.uuid)
-        assert headers["Things-Message-Token"] == signing.message_token(BODY, SECRET)
+        assert headers["Things-Message-Token"] == tokens.message_token(BODY, SECRET)
         assert (headers["Things-Delivery-Id"], headers["Things-Delivery-Attempt"]) == (str(uuid.UUID(int=1)), "3")
         assert headers["Things-Signature"] == signing.signature(
             BODY, SECRET, delivery=headers["Things-Delivery-Id"], timestamp=int(headers["Things-Timestamp"])
