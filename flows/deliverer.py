@@ -150,11 +150,13 @@ class Deliverer:
             busy = bool(wait(working, RECORD_SECONDS).not_done)
             tried = [done.get() for _ in range(done.qsize())]
             count += len(tried)
+            for each in senders:
+                each.settle()
             if not deliveries.record(destination.pk, tried, self.clock(), self.chance):
                 goes_on = False
                 lost.set()
-        for each in working:
-            each.result()
+        for ended in working:
+            ended.result()
         return count, goes_on
 
 

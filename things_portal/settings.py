@@ -129,6 +129,7 @@ CELERY_BEAT_SCHEDULE = {
     "columns of values": {"task": "devices.tasks.sweep_value_columns", "schedule": 60.0},
     "files of devices that died": {"task": "devices.tasks.sweep_imports", "schedule": SWEEP_SECONDS},
     "files of devices dropped": {"task": "devices.tasks.drop_expired_imports", "schedule": 3600.0},
+    "messages at test endpoints dropped": {"task": "flows.tasks.drop_received", "schedule": 3600.0},
     "LoRa devices that fell silent": {"task": "lora.tasks.sweep_silent", "schedule": 60.0},
     "partitions ahead": {"task": "common.tasks.maintain_partitions", "schedule": 3600.0},
 }

@@ -152,7 +152,7 @@ def test_message_of_the_sdk_arrives_in_both_layouts(
     start = int(timezone.now().timestamp()) - 300
     body = (
         f'[{{"bn":"{base}","bt":{start + 60.75},"n":"temperature","u":"Cel","v":21.5}},'
-        f'{{"i_":-23,"v":40,"t":-60.5}},{{"n":"door","vb":true,"t":-0.25}},{{"n":"mode","vs":"haihai"}}]'
+        f'{{"i_":-23,"v":40,"t":-60.5}},{{"n":"door","vb":true,"t":-0.375}},{{"n":"mode","vs":"haihai"}}]'
     ).encode()
     with (
         web(tmp_path) as server,
@@ -166,7 +166,7 @@ def test_message_of_the_sdk_arrives_in_both_layouts(
     broker.stop()
     assert stream.backlog() == 0
     merged = (
-        f'[{{"bn":"{base}","bt":{start + 0.25},"n":"humidity","u":"%RH","v":40.0}},{{"n":"door","vb":true,"t":60.25}},'
+        f'[{{"bn":"{base}","bt":{start + 0.25},"n":"humidity","u":"%RH","v":40.0}},{{"n":"door","vb":true,"t":60.125}},'
         f'{{"n":"temperature","u":"Cel","v":21.5,"t":60.5}},{{"n":"mode","vs":"haihai","t":60.5}}]'
     ).encode()
     legacy = (

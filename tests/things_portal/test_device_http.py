@@ -19,6 +19,8 @@ from codec import tokens
 from devices.models import Device, DeviceType
 from downlinks import services as downlinks
 from downlinks.models import Downlink, State
+from flows import destination_inbox as inbox
+from flows.models import Received
 from ingest import pipeline, simulated
 from ingest.models import SimulatedSender
 from internet.models import InternetIdentity
@@ -62,11 +64,11 @@ def web(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def sdk_request(body: bytes, token: str) -> bytes:
+def sdk_request(body: bytes, token: str, path: str = M2M, host: str = "m.m") -> bytes:
     """What the SDK writes: these header lines in this order, and bare LF at their ends (reference, section 2.2)."""
     lines = [
-        f"POST {M2M} HTTP/1.1",
-        "Host: m.m",
+        f"POST {path} HTTP/1.1",
+        f"Host: {host}",
         "Content-Type: application/json",
         f"Things-Message-Token: {token}",
         f"Content-Length: {len(body)}",
@@ -90,7 +92,8 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
         for body, secret, published in VECTORS:
             device = factories.m2m_device(cast.project, secret=secret, in_flow=flow)
             assert tokens.message_token(body, secret) == published
-            # "device-name" is no base name of a device here, and the published token belongs to that very body.
+            # "device-name" is no base name by the platform's own rules (reference, 3.1: urn:dev:<kind>:<id>:), which are
+            # how a sender is found at all; and the published token belongs to that very body. See the next test.
             status, answer = server.talk(sdk_request(body, published))
             assert (status, b"bad-base-name" in answer) == (400, True)
             own = body.replace(b"device-name", M2mIdentity.objects.get(device=device).base_name.encode())
@@ -105,6 +108,26 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
                 assert read_answer(line) == (200, b"")
     values = reported(device)
     assert len(waiting()) == 5 and {"temperature", "pressure", "power", "humidity"} <= set(values)
+
+
+@pytest.mark.parametrize(("body", "secret", "published"), VECTORS, ids=[secret for _b, secret, _t in VECTORS])
+def test_published_tokens_as_they_are(
+    cast: Cast, tmp_path: Path, body: bytes, secret: str, published: str
+) -> None:
+    """Both vectors to the byte, written by the SDK's client with its bare-LF lines, to the running portal: whoever has
+    the secret is told that the token fits, and with any other that it does not."""
+    flow, keys = factories.flow(cast.project), {secret: "k" * 43, "MYKEY3": "x" * 43}
+    for shared, key in keys.items():
+        factories.destination(flow, shared, secrets={"shared_secret": shared}, inbox_hash=inbox.hashed(key))
+    with web(tmp_path) as server:
+        for key in keys.values():
+            assert server.talk(sdk_request(body, published, f"/test-endpoints/{key}/", "localhost"))[0] == 204
+    found = {row.destination.name: row for row in Received.objects.select_related("destination")}
+    assert {name: (row.body, row.proved) for name, row in found.items()} == {
+        secret: (body, True), "MYKEY3": (body, False)
+    }  # fmt: skip
+    page = cast.client(cast.viewer).get(f"/destinations/{found[secret].destination_id}/").content.decode()
+    assert published in page and html.escape(body.decode()) in page and "Does not fit" not in page
 
 
 def test_waiting_instruction_comes_in_the_answer_to_the_sdk(cast: Cast, tmp_path: Path) -> None:
