@@ -92,8 +92,8 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
         for body, secret, published in VECTORS:
             device = factories.m2m_device(cast.project, secret=secret, in_flow=flow)
             assert tokens.message_token(body, secret) == published
-            # "device-name" is no base name by the platform's own rules (reference, 3.1: urn:dev:<kind>:<id>:), which are
-            # how a sender is found at all; and the published token belongs to that very body. See the next test.
+            # "device-name" is no base name by the platform's own rules (reference, 3.1: urn:dev:<kind>:<id>:), by which
+            # a sender is found at all; and the published token belongs to that very body. See the next test.
             status, answer = server.talk(sdk_request(body, published))
             assert (status, b"bad-base-name" in answer) == (400, True)
             own = body.replace(b"device-name", M2mIdentity.objects.get(device=device).base_name.encode())
@@ -111,9 +111,7 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("body", "secret", "published"), VECTORS, ids=[secret for _b, secret, _t in VECTORS])
-def test_published_tokens_as_they_are(
-    cast: Cast, tmp_path: Path, body: bytes, secret: str, published: str
-) -> None:
+def test_published_tokens_as_they_are(cast: Cast, tmp_path: Path, body: bytes, secret: str, published: str) -> None:
     """Both vectors to the byte, written by the SDK's client with its bare-LF lines, to the running portal: whoever has
     the secret is told that the token fits, and with any other that it does not."""
     flow, keys = factories.flow(cast.project), {secret: "k" * 43, "MYKEY3": "x" * 43}
