@@ -339,8 +339,8 @@ def newest(destination: Destination, now: datetime, *, state: int | None = None,
 
 
 def counts(destination_id: int, now: datetime, *, most: int = 10_000) -> dict[int, int]:
-    """How many wait and how many were given up, counted up to ``most``."""
-    rows = Delivery.objects.filter(destination_id=destination_id, created_at__gt=oldest(now))
+    """How many wait and how many were given up, counted up to ``most``; tests of a person's are none of them."""
+    rows = Delivery.objects.filter(destination_id=destination_id, created_at__gt=oldest(now)).exclude(device_id=0)
     return {
         state: rows.filter(state=state).values("seq")[:most].count()
         for state in (DeliveryState.WAITING, DeliveryState.DEAD)

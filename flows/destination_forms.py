@@ -75,7 +75,8 @@ class DestinationForm(forms.Form):
         if destination is None and len(self.projects) > 1:
             choices = [("", _("Choose a Project")), *((key, row.name) for key, row in self.projects.items())]
             self.fields["project"] = forms.ChoiceField(label=_("Project"), choices=choices)
-        self.order_fields(["project", "name", "description", "url", "host", "port", "topic"])
+        proof = ("authentication", "username", "credential", "shared_secret", "headers", "expected_status")
+        self.order_fields(["project", "name", "description", "url", "host", "port", "topic", *proof])
 
     def _secret(self, label: str, help_text: str = "") -> forms.CharField:
         told = _("Leave it empty to keep the present one.") if self.destination else ""

@@ -34,12 +34,14 @@ PATH: Final = re.compile(r"/test-endpoints/([A-Za-z0-9_-]{43})/?")
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A request as it came. ``sender``: the identifier of the device that a Flow sends it for, "" from outside."""
+    """A request as it came. ``sender``: the identifier of the device that a Flow sends it for, "test" for a test of a
+    person's, "" from outside. ``secret``: of the destination that sent it, which its token is of."""
 
     at: datetime
     headers: Sequence[tuple[str, str]]
     body: bytes
     sender: str = ""
+    secret: str = ""
 
 
 def new_key() -> str:
@@ -78,7 +80,7 @@ def keep(endpoint: Destination, arrived: Iterable[Arrived]) -> None:
             sender=each.sender,
             headers=[[name, "…" if name.lower() in HIDDEN else value] for name, value in each.headers],
             body=each.body,
-            proved=_proved(each, secret),
+            proved=_proved(each, each.secret or secret),
         )
         for each in arrived
     ]

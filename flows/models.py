@@ -205,7 +205,7 @@ class Delivery(models.Model):
 
 class Received(models.Model):
     """A request that arrived at a test endpoint. ``headers``: pairs of name and value, secrets hidden. ``sender``: the
-    device that a Flow sent it for, "" from outside. ``proved``: whether its token fits, None without one."""
+    device that a Flow sent it for, "test", "" from outside. ``proved``: whether its token fits, None without one."""
 
     destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="+")
     at = models.DateTimeField(_("arrived"))

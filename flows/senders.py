@@ -322,7 +322,8 @@ class PortalSender(Sender):
 
     def send(self, parcel: Parcel) -> Outcome:
         headers = headers_of(self.destination, self.secrets, parcel)
-        self.arrived.put(inbox.Arrived(timezone.now(), list(headers.items()), parcel.body, parcel.identifier))
+        sender, secret = parcel.identifier if parcel.device else "test", str(self.secrets.get("shared_secret", ""))
+        self.arrived.put(inbox.Arrived(timezone.now(), list(headers.items()), parcel.body, sender, secret))
         return Outcome(status=HTTPStatus.NO_CONTENT)
 
     def settle(self) -> None:

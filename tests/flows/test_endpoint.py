@@ -146,7 +146,8 @@ class TestFromFlows:
         found = {dict(each.headers)["Things-Plug-UUID"]: each for each in inbox.newest(endpoint, timezone.now())}
         assert found.keys() == {str(endpoint.uuid), str(pushed.uuid)}
         own, other = found[str(endpoint.uuid)], found[str(pushed.uuid)]
-        assert (own.proved, other.proved) == (True, False)
+        assert (own.proved, other.proved) == (True, True)  # each by the secret of its destination
+        assert (own.sender, other.sender) == ("test", "test")
         headers = dict(other.headers)
         assert (headers["X-Tenant"], headers["Authorization"]) == ("north", "…")
         assert {row.body for row in Delivery.objects.all()} == {own.body, other.body}
