@@ -10,10 +10,10 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
-from itertools import chain
+from itertools import zip_longest
 from queue import SimpleQueue
 from typing import Final
 
@@ -35,7 +35,7 @@ DESTINATIONS: Final = 16
 PARALLEL: Final = 4
 # So many devices in a batch, and messages of each.
 DEVICES: Final = 32
-EACH: Final = 8
+EACH: Final = 16
 # Before the first device, and before the tests, which are of device 0.
 START: Final = -1
 # A destination is served for so long, then the others have their turn.
@@ -97,15 +97,18 @@ class Deliverer:
 
     def serve(self, destination_id: int) -> int:
         """Deliver what is due, until nothing is or the turn is over; how many tries there were."""
-        destination = Destination.objects.select_related("project").get(pk=destination_id)
+        destination = Destination.objects.select_related("project").filter(pk=destination_id).first()
+        if destination is None:
+            return 0
         ends, tried, after = time.monotonic() + TURN_SECONDS, 0, START
+        since = deliveries.waiting_since(destination_id, self.clock())
         senders = [sender(destination) for _ in range(PARALLEL)]
         try:
             with ThreadPoolExecutor(PARALLEL, thread_name_prefix=f"delivery-{destination_id}") as pool:
-                while time.monotonic() < ends and not self.stop.is_set():
+                while since and time.monotonic() < ends and not self.stop.is_set():
                     # One that has failed is asked with one message.
                     devices, each = (1, 1) if destination.failures >= CIRCUIT else (DEVICES, EACH)
-                    found = deliveries.heads(destination_id, self.clock(), devices, each=each, after=after)
+                    found = deliveries.heads(destination_id, self.clock(), devices, since=since, each=each, after=after)
                     if not found and after == START:
                         break
                     # Those behind the last one have their turn, then it begins with the first again.
@@ -130,17 +133,20 @@ class Deliverer:
         lost, ends = threading.Event(), time.monotonic() + BATCH_SECONDS
 
         def work(by: Sender, share: list[list[Head]]) -> None:
-            in_a_row, failed = 0, None
-            for head in chain.from_iterable(share):
-                # A destination that answers nobody is not asked for the whole share.
-                if lost.is_set() or self.stop.is_set() or time.monotonic() > ends:
+            in_a_row, first = 0, len(share)
+            failed: set[int] = set()
+            for number, head in enumerate(_in_turn(share)):
+                # A destination that answers nobody is not asked for the whole share; else each device has its turn.
+                if lost.is_set() or self.stop.is_set() or (number >= first and time.monotonic() > ends):
                     break
-                if head.device_id == failed:
+                if head.device_id in failed:
                     continue
                 started = time.monotonic()
                 outcome = by.send(_parcel(destination, head))
                 done.put((head, outcome, round((time.monotonic() - started) * 1000)))
-                in_a_row, failed = (in_a_row + 1, head.device_id) if outcome.error else (0, None)
+                in_a_row = in_a_row + 1 if outcome.error else 0
+                if outcome.error:
+                    failed.add(head.device_id)
                 if in_a_row >= 2:
                     lost.set()
 
@@ -158,6 +164,11 @@ class Deliverer:
         for ended in working:
             ended.result()
         return count, goes_on
+
+
+def _in_turn(share: list[list[Head]]) -> Iterator[Head]:
+    """The oldest message of each device, then the second of each."""
+    return (head for heads in zip_longest(*share) for head in heads if head is not None)
 
 
 def _parcel(destination: Destination, head: Head) -> Parcel:

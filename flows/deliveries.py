@@ -19,7 +19,7 @@ from uuid import UUID
 import redis
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Min, Q
 from django.db.models.functions import Least
 from django.utils.translation import gettext as _
 
@@ -181,17 +181,29 @@ def oldest(now: datetime) -> datetime:
     return now - timedelta(days=settings.DELIVERY_RETENTION_DAYS)
 
 
+def waiting_since(destination_id: int, now: datetime) -> datetime | None:
+    """A moment before which nothing waits for the destination, None where nothing does. With it the queries that follow
+    are planned for a few days of the table, and not for all."""
+    rows = Delivery.objects.filter(
+        destination_id=destination_id, state=DeliveryState.WAITING, created_at__gt=oldest(now)
+    )
+    first: datetime | None = rows.aggregate(first=Min("created_at"))["first"]
+    # What is taken in now may have been accepted a little earlier.
+    return min(first, now) - timedelta(hours=1) if first else None
+
+
 # One step in an index for each device that has something waiting, and never one for each message that waits: a
 # device with a day's messages behind one that fails costs no more than any other.
 HEADS: Final = """
 WITH RECURSIVE waiting AS (
     (SELECT device_id FROM flows_delivery
-     WHERE destination_id = %(destination)s AND state = 0 AND created_at > %(oldest)s AND device_id > %(after)s
+     WHERE destination_id = %(destination)s AND state = 0 AND created_at BETWEEN %(since)s AND %(until)s
+        AND device_id > %(after)s
      ORDER BY device_id LIMIT 1)
     UNION ALL
     SELECT (
         SELECT x.device_id FROM flows_delivery AS x
-        WHERE x.destination_id = %(destination)s AND x.state = 0 AND x.created_at > %(oldest)s
+        WHERE x.destination_id = %(destination)s AND x.state = 0 AND x.created_at BETWEEN %(since)s AND %(until)s
             AND x.device_id > w.device_id
         ORDER BY x.device_id LIMIT 1
     ) FROM waiting AS w WHERE w.device_id IS NOT NULL
@@ -199,7 +211,7 @@ WITH RECURSIVE waiting AS (
     SELECT w.device_id FROM waiting AS w CROSS JOIN LATERAL (
         SELECT x.due_at FROM flows_delivery AS x
         WHERE x.destination_id = %(destination)s AND x.device_id = w.device_id AND x.state = 0
-            AND x.created_at > %(oldest)s
+            AND x.created_at BETWEEN %(since)s AND %(until)s
         ORDER BY x.created_at, x.seq LIMIT 1
     ) AS head
     WHERE head.due_at <= %(now)s LIMIT %(limit)s
@@ -208,7 +220,7 @@ SELECT x.device_id, x.created_at, x.seq, x.attempts, x.identifier, x.body
 FROM due CROSS JOIN LATERAL (
     SELECT * FROM flows_delivery AS x
     WHERE x.destination_id = %(destination)s AND x.device_id = due.device_id AND x.state = 0
-        AND x.created_at > %(oldest)s
+        AND x.created_at BETWEEN %(since)s AND %(until)s
     ORDER BY x.created_at, x.seq LIMIT %(each)s
 ) AS x
 """
@@ -226,13 +238,16 @@ class Head:
     body: bytes
 
 
-def heads(destination_id: int, now: datetime, limit: int, *, each: int = 1, after: int = -1) -> list[list[Head]]:
-    """For up to ``limit`` devices behind ``after`` whose oldest waiting message is due: their ``each`` oldest ones, in
-    the order in which they go out."""
+def heads(
+    destination_id: int, now: datetime, limit: int, *, since: datetime, each: int = 1, after: int = -1
+) -> list[list[Head]]:
+    """Of what was accepted since then, for up to ``limit`` devices behind ``after`` whose oldest waiting message is
+    due: their ``each`` oldest ones, in the order in which they go out."""
     values: dict[str, Any] = {
         "destination": destination_id,
         "now": now,
-        "oldest": oldest(now),
+        "since": since,
+        "until": now + timedelta(days=1),
         "limit": limit,
         "each": each,
         "after": after,
@@ -253,7 +268,7 @@ FROM unnest(%(devices)s::bigint[], %(moments)s::timestamptz[], %(seqs)s::int[], 
     %(dues)s::timestamptz[], %(statuses)s::smallint[], %(errors)s::varchar[], %(times)s::int[])
     AS new (device_id, created_at, seq, state, due_at, status, error, milliseconds)
 WHERE x.device_id = new.device_id AND x.created_at = new.created_at AND x.destination_id = %(destination)s
-    AND x.seq = new.seq AND x.state = 0
+    AND x.seq = new.seq AND x.state = 0 AND x.created_at BETWEEN %(first)s AND %(last)s
 """
 
 
@@ -272,7 +287,8 @@ def record(
         ):  # fmt: skip
             columns[name].append(value)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(RECORD, {"now": now, "destination": destination_id, **columns})
+        span = {"first": min(columns["moments"]), "last": max(columns["moments"])}
+        cursor.execute(RECORD, {"now": now, "destination": destination_id, **span, **columns})
         return _circuit(destination_id, [outcome for _head, outcome, _ms in tried], now, chance)
 
 
@@ -303,7 +319,7 @@ def _circuit(destination_id: int, outcomes: Sequence[Outcome], now: datetime, ch
         rows.update(failures=0, open_until=None, **facts | {"error": ""})
         return True
     every = failures == len(outcomes)
-    held = rows.values_list("failures", flat=True).get() if every else 0
+    held = rows.values_list("failures", flat=True).first() or 0 if every else 0
     total = held + failures
     facts |= {"failures": total}
     if total < CIRCUIT:

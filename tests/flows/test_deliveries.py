@@ -53,7 +53,7 @@ def states(to: Destination) -> list[tuple[int, int]]:
 
 def heads(destination_id: int, now: datetime, limit: int) -> list[Head]:
     """The oldest of each device."""
-    return [head for (head,) in deliveries.heads(destination_id, now, limit)]
+    return [head for (head,) in deliveries.heads(destination_id, now, limit, since=NOW)]
 
 
 CHANCE = random.Random(1)
@@ -128,19 +128,30 @@ class TestOrder:
     def test_those_right_behind_go_with_the_oldest_and_devices_have_their_turns(self, cast: Cast, flow: Flow) -> None:
         to, devices = destination(flow), [factories.internet_device(cast.project, in_flow=flow) for _ in range(3)]
         put(*(message(each, number, NOW + number * SECOND) for each in devices for number in (3, 1, 2)))
-        found = deliveries.heads(to.pk, NOW, 2, each=2)
+        found = deliveries.heads(to.pk, NOW, 2, since=NOW, each=2)
         assert [[(head.device_id, head.created_at) for head in run] for run in found] == [
             [(device.pk, NOW + SECOND), (device.pk, NOW + 2 * SECOND)] for device in devices[:2]
         ]
-        (rest,) = deliveries.heads(to.pk, NOW, 2, each=2, after=devices[1].pk)
+        (rest,) = deliveries.heads(to.pk, NOW, 2, since=NOW, each=2, after=devices[1].pk)
         assert rest[0].device_id == devices[2].pk
+
+    def test_days_before_the_first_that_waits_are_not_looked_at(self, device: Device, flow: Flow) -> None:
+        to = destination(flow)
+        assert deliveries.waiting_since(to.pk, NOW) is None
+        put(message(device, 1, NOW - timedelta(days=3)), message(device, 2, NOW))
+        (first,) = deliveries.heads(to.pk, NOW, 1, since=NOW - timedelta(days=9))[0]
+        since = deliveries.waiting_since(to.pk, NOW)
+        assert since is not None
+        assert NOW - timedelta(days=4) < since <= first.created_at == NOW - timedelta(days=3)
+        record(to, first, Outcome(status=200), NOW)
+        assert deliveries.waiting_since(to.pk, NOW) == NOW - timedelta(hours=1)
 
     def test_queries_read_their_indexes(self, device: Device, flow: Flow) -> None:
         to = destination(flow)
         put(*(message(device, number, NOW + number * SECOND) for number in range(3)))
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-            values = {"destination": to.pk, "now": NOW, "oldest": deliveries.oldest(NOW), "limit": 5}
+            values = {"destination": to.pk, "now": NOW, "since": NOW, "until": NOW + timedelta(days=1), "limit": 5}
             values |= {"each": 2, "after": -1}
             cursor.execute("EXPLAIN " + deliveries.HEADS, values)
             plan = "\n".join(row[0] for row in cursor.fetchall())
