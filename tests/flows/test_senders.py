@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,24 @@ class TestMqtt:
             sender.close()
             broker.stop()
         assert sender.send(parcel()).error
+
+    def test_broker_that_never_answers(
+        self, flow: Flow, reachable: None, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Connected, encrypted, and not a word."""
+        monkeypatch.setattr(senders, "CONNECT_SECONDS", 0.3)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificates.pem)
+        with socket.create_server(("127.0.0.1", 0)) as plain, context.wrap_socket(plain, server_side=True) as listening:
+            held: list[socket.socket] = []
+            taking = threading.Thread(target=lambda: held.append(listening.accept()[0]))
+            taking.start()
+            port = listening.getsockname()[1]
+            assert tried(destination(flow, kind="mqtt", host="localhost", port=port, topic="t")).error == (
+                "It did not answer in time."
+            )
+            taking.join(5)
+            held[0].close()
 
     def test_private_address_and_wrong_certificate(self, flow: Flow, certificates: Certificates, settings: Any) -> None:
         to = destination(flow, kind="mqtt", host="localhost", port=free_port(), topic="t")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -88,7 +88,7 @@ def timed(
 
 def fill(to: Destination, messages: int, devices: int) -> float:
     """So many messages for the destination, all at once; the moment at which they were there."""
-    values = {
+    values: dict[str, Any] = {
         "first": FIRST_DEVICE, "devices": devices, "now": timezone.now(), "destination": to.pk, "count": messages,
         "body": PACK.encode(),
     }  # fmt: skip
