@@ -237,6 +237,11 @@ class _Client(mqtt.Client):
     def _create_socket_connection(self) -> socket.socket:
         return addresses.connect(self._host, self._port, CONNECT_SECONDS)
 
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        # Its own leaves the socket open where no encrypted connection comes about, and waits as long as it keeps alive.
+        tcp_sock.settimeout(CONNECT_SECONDS)
+        return tls().wrap_socket(tcp_sock, server_hostname=self._host)
+
     def end(self) -> None:
         self.disconnect()
         self.loop_stop()

@@ -26,7 +26,7 @@ from flows.senders import Outcome
 from tests import factories
 from tests.cast import Cast
 from tests.flows.conftest import NOW, destination
-from tests.flows.receivers import Broker, Certificates, Https
+from tests.flows.receivers import Broker, Certificates, Gate, Https
 
 SECOND = timedelta(seconds=1)
 FAILED = Outcome("It answered 500.", 500)
@@ -348,4 +348,34 @@ class TestNothingIsLost:
         arrived = [payload for _topic, payload in first + again.wait_for(8)]
         again.stop()
         assert sorted(set(arrived)) == sorted(sent)
+        assert {state for state, _tries in states(to)} == {DeliveryState.DELIVERED}
+
+    def test_broker_that_refuses_hangs_and_is_cut_off(
+        self,
+        cast: Cast,
+        flow: Flow,
+        reachable: None,
+        certificates: Certificates,
+        serving: Rounds,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("flows.senders.CONNECT_SECONDS", 0.5)
+        monkeypatch.setattr("flows.senders.TOTAL_SECONDS", 0.5)
+        broker = Broker(certificates)
+        broker.start()
+        gate = Gate(broker.port)
+        to = destination(flow, kind="mqtt", host="localhost", port=gate.port, topic="things/{identifier}")
+        sent = self.send([factories.internet_device(cast.project, in_flow=flow) for _ in range(4)], 6)
+        for does in ("refuse", "hang", "half"):
+            gate.does = does
+            serving(1, timedelta(minutes=10))
+        assert gate.halved
+        assert Delivery.objects.filter(state=DeliveryState.WAITING).exists()
+        gate.does = "open"
+        serving(6, timedelta(minutes=10))
+        arrived = [payload for _topic, payload in broker.wait_for(len(sent))]
+        gate.stop()
+        broker.stop()
+        assert sorted(set(arrived)) == sorted(sent)
+        assert self.in_order(list(dict.fromkeys(arrived)))
         assert {state for state, _tries in states(to)} == {DeliveryState.DELIVERED}
