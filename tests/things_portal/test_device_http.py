@@ -22,7 +22,7 @@ from downlinks.models import Downlink, State
 from flows import destination_inbox as inbox
 from flows.models import Received
 from ingest import pipeline, simulated
-from ingest.models import SimulatedSender
+from ingest.models import RefusedMessage, SimulatedSender
 from internet.models import InternetIdentity
 from m2m.models import M2mIdentity
 from tests import factories
@@ -92,8 +92,8 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
         for body, secret, published in VECTORS:
             device = factories.m2m_device(cast.project, secret=secret, in_flow=flow)
             assert tokens.message_token(body, secret) == published
-            # "device-name" is no base name by the platform's own rules (reference, 3.1: urn:dev:<kind>:<id>:), by which
-            # a sender is found at all; and the published token belongs to that very body. See the next test.
+            # "device-name" is no base name by the platform's own rules (reference, 3.1: urn:dev:<kind>:<id>:), and only
+            # names a device where the portal has been told so. See the next test.
             status, answer = server.talk(sdk_request(body, published))
             assert (status, b"bad-base-name" in answer) == (400, True)
             own = body.replace(b"device-name", M2mIdentity.objects.get(device=device).base_name.encode())
@@ -108,6 +108,30 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
                 assert read_answer(line) == (200, b"")
     values = reported(device)
     assert len(waiting()) == 5 and {"temperature", "pressure", "power", "humidity"} <= set(values)
+
+
+@pytest.mark.parametrize(("body", "secret", "published"), VECTORS, ids=[secret for _b, secret, _t in VECTORS])
+def test_published_messages_of_the_sdk_are_taken_as_they_are(
+    cast: Cast, tmp_path: Path, body: bytes, secret: str, published: str
+) -> None:
+    """To the byte, with the published token and bare-LF lines: the device has the name of the vectors."""
+    device = factories.m2m_device(cast.project, secret=secret, in_flow=factories.flow(cast.project))
+    person = cast.client(cast.operator)
+    person.post(f"/devices/{device.pk}/m2m/base-name/", {"own_name": "device-name"})
+    other = "0" + published[1:]
+    with web(tmp_path) as server:
+        assert server.talk(sdk_request(body, published)) == (200, b"")
+        wrong = server.talk(sdk_request(body, other))
+        # Nobody learns from outside that a device has that name.
+        assert wrong == server.talk(sdk_request(body.replace(b"device-name", b"device-same"), other))
+        assert wrong[0] == 400 and b"bad-base-name" in wrong[1]
+        wait_for(lambda: RefusedMessage.objects.filter(device=device).exists(), "the refusal", log=server.log)
+    [entry] = waiting()
+    assert (entry.body, entry.meta["device_id"]) == (body, device.pk)
+    values = reported(device)
+    assert values["humidity"] and ("temperature" in values) == (secret == "MYKEY")
+    page = person.get(f"/devices/{device.pk}/m2m/").content.decode()
+    assert "device-name" in page and "Token does not fit" in page
 
 
 @pytest.mark.parametrize(("body", "secret", "published"), VECTORS, ids=[secret for _b, secret, _t in VECTORS])
