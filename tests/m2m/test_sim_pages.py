@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django_scopes import scopes_disabled
 
 from accounts.models import AuditEntry, Membership, Project, Role
@@ -20,7 +21,7 @@ from m2m.sim_list import Asked
 from tests import factories
 from tests.cast import Cast
 
-ICCIDS = [with_check_digit(f"89310800000000{number:04d}") for number in range(1, 8)]
+ICCIDS = [with_check_digit(f"89310899000000{number:04d}") for number in range(1, 8)]
 
 
 @pytest.fixture
@@ -98,6 +99,19 @@ def test_file_is_streamed_in_the_order_of_the_list(
     assert [row[0] for _number, row in table.rows] == sorted((card.iccid for card in cards), reverse=True)
     linked = next(row for _number, row in table.rows if row[0] == cards[3].iccid)
     assert linked[6] == "Pump" and len(linked[7]) == 15
+
+
+def test_file_has_all_cards_however_many(cast: Cast) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO m2m_simcard (project_id, iccid, msisdn, status, rate_plan, early_access, created_at,"
+            " carrier_says, trouble, release_attempts) SELECT %s, '8931' || lpad(n::text, 15, '0'), '', 'inventory',"
+            " '', false, now(), '', '', 0 FROM generate_series(1, 20500) AS n",
+            [cast.project.pk],
+        )
+    answer = cast.client(cast.viewer).get("/sims/sim-cards.csv")
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert len(lines) == 20_501 and len({line.split(",")[0] for line in lines}) == 20_501
 
 
 def sent(cast: Cast, content: str, **fields: Any) -> Any:

@@ -236,8 +236,10 @@ def test_simulated_devices_send_and_follow_instructions(cast: Cast, tmp_path: Pa
         values = reported(device)
         assert (values["interval"], values["mode"], values["on"]) == (1, "days", True)
         assert "temperature" in values
-    # A portal that is away is no error.
-    assert simulated.step(f"http://127.0.0.1:{free_port()}", soon + timedelta(minutes=9)) == 0
+    # A portal that is away is no error: they try again soon.
+    later = soon + timedelta(minutes=9)
+    assert simulated.step(f"http://127.0.0.1:{free_port()}", later) == 0
+    assert {sender.next_at - later for sender in SimulatedSender.objects.all()} == {timedelta(seconds=10)}
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"{}", b"[]", b'[1,{"n":1}]', b'[{"n":"interval","v":"x"}]'])
