@@ -30,10 +30,12 @@ def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     )
     for _family, address in addresses:
         if not allowed(address):
-            raise AddressRefused(
-                _("%(host)s is at %(address)s, inside a private network: nothing is sent there.")
-                % {"host": host, "address": address}
+            text = (
+                _("%(address)s is inside a private network: nothing is sent there.")
+                if address == host
+                else _("%(host)s is at %(address)s, inside a private network: nothing is sent there.")
             )
+            raise AddressRefused(text % {"host": host, "address": address})
     return addresses
 
 
@@ -63,6 +65,7 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
             try:
                 sock.settimeout(timeout)
                 sock.connect((address, port))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except BaseException:
                 sock.close()
                 raise

@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from common.admin import LookedAt
 
-from .models import Destination, Flow, FlowDestination
+from .models import Destination, Flow, FlowDestination, Received
 
 
 @admin.register(Flow)
@@ -23,7 +23,7 @@ class DestinationAdmin(LookedAt, admin.ModelAdmin[Destination]):
     list_filter = ("kind", "enabled")
     search_fields = ("name", "project__name", "uuid", "url", "host")
     list_select_related = ("project",)
-    exclude = ("secrets",)
+    exclude = ("secrets", "inbox_hash")
 
 
 @admin.register(FlowDestination)
@@ -31,3 +31,14 @@ class FlowDestinationAdmin(LookedAt, admin.ModelAdmin[FlowDestination]):
     list_display = ("flow", "destination")
     search_fields = ("flow__name", "destination__name")
     list_select_related = ("flow", "destination")
+
+
+@admin.register(Received)
+class ReceivedAdmin(LookedAt, admin.ModelAdmin[Received]):
+    """Its message is the customer's: that it arrived is seen, and not what it says."""
+
+    list_display = ("at", "destination", "sender", "proved")
+    search_fields = ("destination__name", "destination__project__name", "sender")
+    list_select_related = ("destination",)
+    exclude = ("headers", "body")
+    show_full_result_count = False

@@ -19,7 +19,7 @@ from uuid import UUID
 import redis
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Min, Q
 from django.db.models.functions import Least
 from django.utils.translation import gettext as _
 
@@ -36,8 +36,8 @@ GIVE_UP: Final = timedelta(hours=24)
 # So many failures in a row, and nothing is tried for these seconds: the first time, the second, …
 CIRCUIT: Final = 5
 CIRCUIT_BACKOFF: Final = (10, 30, 60, 120, 300)
-# Whoever delivers holds the destination for so long, and longer while it goes on.
-LEASE: Final = timedelta(seconds=60)
+# Whoever delivers holds the destination for so long, and longer while the process lives.
+LEASE: Final = timedelta(seconds=15)
 BELL: Final = "flows:deliveries"
 
 
@@ -167,8 +167,10 @@ def lease_due(now: datetime, *, busy: Iterable[int], limit: int) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def keep_lease(destination_id: int, now: datetime) -> None:
-    Destination.objects.filter(pk=destination_id).update(leased_until=now + LEASE)
+def keep_leases(destination_ids: Collection[int], now: datetime) -> None:
+    """Hold them for longer; one that was released meanwhile stays so."""
+    rows = Destination.objects.filter(pk__in=destination_ids, leased_until__isnull=False)
+    rows.update(leased_until=now + LEASE)
 
 
 def release(destination_id: int) -> None:
@@ -179,22 +181,54 @@ def oldest(now: datetime) -> datetime:
     return now - timedelta(days=settings.DELIVERY_RETENTION_DAYS)
 
 
-HEADS: Final = """
-SELECT x.device_id, x.created_at, x.seq, x.attempts, x.identifier, x.body
-FROM flows_delivery AS x
-WHERE x.destination_id = %(destination)s AND x.state = 0 AND x.due_at <= %(now)s AND x.created_at > %(oldest)s
-    AND NOT EXISTS (
-        SELECT FROM flows_delivery AS before
-        WHERE before.destination_id = x.destination_id AND before.device_id = x.device_id AND before.state = 0
-            AND before.created_at > %(oldest)s AND (before.created_at, before.seq) < (x.created_at, x.seq)
+def waiting_since(destination_id: int, now: datetime) -> datetime | None:
+    """A moment before which nothing waits for the destination, None where nothing does. With it the queries that follow
+    are planned for a few days of the table, and not for all."""
+    rows = Delivery.objects.filter(
+        destination_id=destination_id, state=DeliveryState.WAITING, created_at__gt=oldest(now)
     )
-ORDER BY x.due_at LIMIT %(limit)s
+    first: datetime | None = rows.aggregate(first=Min("created_at"))["first"]
+    # What is taken in now may have been accepted a little earlier.
+    return min(first, now) - timedelta(hours=1) if first else None
+
+
+# One step in an index for each device that has something waiting, and never one for each message that waits: a
+# device with a day's messages behind one that fails costs no more than any other.
+HEADS: Final = """
+WITH RECURSIVE waiting AS (
+    (SELECT device_id FROM flows_delivery
+     WHERE destination_id = %(destination)s AND state = 0 AND created_at BETWEEN %(since)s AND %(until)s
+        AND device_id > %(after)s
+     ORDER BY device_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT x.device_id FROM flows_delivery AS x
+        WHERE x.destination_id = %(destination)s AND x.state = 0 AND x.created_at BETWEEN %(since)s AND %(until)s
+            AND x.device_id > w.device_id
+        ORDER BY x.device_id LIMIT 1
+    ) FROM waiting AS w WHERE w.device_id IS NOT NULL
+), due AS (
+    SELECT w.device_id FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT x.due_at FROM flows_delivery AS x
+        WHERE x.destination_id = %(destination)s AND x.device_id = w.device_id AND x.state = 0
+            AND x.created_at BETWEEN %(since)s AND %(until)s
+        ORDER BY x.created_at, x.seq LIMIT 1
+    ) AS head
+    WHERE head.due_at <= %(now)s LIMIT %(limit)s
+)
+SELECT x.device_id, x.created_at, x.seq, x.attempts, x.identifier, x.body
+FROM due CROSS JOIN LATERAL (
+    SELECT * FROM flows_delivery AS x
+    WHERE x.destination_id = %(destination)s AND x.device_id = due.device_id AND x.state = 0
+        AND x.created_at BETWEEN %(since)s AND %(until)s
+    ORDER BY x.created_at, x.seq LIMIT %(each)s
+) AS x
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The oldest waiting message of a device to a destination."""
+    """A waiting message of a device to a destination: the oldest, or one that goes right behind it."""
 
     device_id: int
     created_at: datetime
@@ -204,14 +238,26 @@ class Head:
     body: bytes
 
 
-def heads(destination_id: int, now: datetime, limit: int) -> list[Head]:
-    values: dict[str, Any] = {"destination": destination_id, "now": now, "oldest": oldest(now), "limit": limit}
+def heads(
+    destination_id: int, now: datetime, limit: int, *, since: datetime, each: int = 1, after: int = -1
+) -> list[list[Head]]:
+    """Of what was accepted since then, for up to ``limit`` devices behind ``after`` whose oldest waiting message is
+    due: their ``each`` oldest ones, in the order in which they go out."""
+    values: dict[str, Any] = {
+        "destination": destination_id,
+        "now": now,
+        "since": since,
+        "until": now + timedelta(days=1),
+        "limit": limit,
+        "each": each,
+        "after": after,
+    }
+    found: dict[int, list[Head]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(HEADS, values)
-        return [
-            Head(device_id, created_at, seq, attempts, identifier, bytes(body))
-            for device_id, created_at, seq, attempts, identifier, body in cursor.fetchall()
-        ]
+        for device_id, created_at, seq, attempts, identifier, body in cursor.fetchall():
+            found[device_id].append(Head(device_id, created_at, seq, attempts, identifier, bytes(body)))
+    return list(found.values())
 
 
 RECORD: Final = """
@@ -222,7 +268,7 @@ FROM unnest(%(devices)s::bigint[], %(moments)s::timestamptz[], %(seqs)s::int[], 
     %(dues)s::timestamptz[], %(statuses)s::smallint[], %(errors)s::varchar[], %(times)s::int[])
     AS new (device_id, created_at, seq, state, due_at, status, error, milliseconds)
 WHERE x.device_id = new.device_id AND x.created_at = new.created_at AND x.destination_id = %(destination)s
-    AND x.seq = new.seq AND x.state = 0
+    AND x.seq = new.seq AND x.state = 0 AND x.created_at BETWEEN %(first)s AND %(last)s
 """
 
 
@@ -230,6 +276,8 @@ def record(
     destination_id: int, tried: Sequence[tuple[Head, Outcome, int]], now: datetime, chance: random.Random
 ) -> bool:
     """Keep what became of the tries (head, outcome, milliseconds); True while the destination may be asked more."""
+    if not tried:
+        return True
     columns: dict[str, list[Any]] = defaultdict(list)
     for head, outcome, milliseconds in tried:
         state, due = _next(head, outcome, now, chance)
@@ -239,7 +287,8 @@ def record(
         ):  # fmt: skip
             columns[name].append(value)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(RECORD, {"now": now, "destination": destination_id, **columns})
+        span = {"first": min(columns["moments"]), "last": max(columns["moments"])}
+        cursor.execute(RECORD, {"now": now, "destination": destination_id, **span, **columns})
         return _circuit(destination_id, [outcome for _head, outcome, _ms in tried], now, chance)
 
 
@@ -270,7 +319,7 @@ def _circuit(destination_id: int, outcomes: Sequence[Outcome], now: datetime, ch
         rows.update(failures=0, open_until=None, **facts | {"error": ""})
         return True
     every = failures == len(outcomes)
-    held = rows.values_list("failures", flat=True).get() if every else 0
+    held = rows.values_list("failures", flat=True).first() or 0 if every else 0
     total = held + failures
     facts |= {"failures": total}
     if total < CIRCUIT:
@@ -306,8 +355,8 @@ def newest(destination: Destination, now: datetime, *, state: int | None = None,
 
 
 def counts(destination_id: int, now: datetime, *, most: int = 10_000) -> dict[int, int]:
-    """How many wait and how many were given up, counted up to ``most``."""
-    rows = Delivery.objects.filter(destination_id=destination_id, created_at__gt=oldest(now))
+    """How many wait and how many were given up, counted up to ``most``; tests of a person's are none of them."""
+    rows = Delivery.objects.filter(destination_id=destination_id, created_at__gt=oldest(now)).exclude(device_id=0)
     return {
         state: rows.filter(state=state).values("seq")[:most].count()
         for state in (DeliveryState.WAITING, DeliveryState.DEAD)

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import Project
 
+from . import destination_inbox as inbox
 from .models import Authentication, Destination, Kind, Layout
 
 HOST: Final = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}(?<![-.])")
@@ -61,6 +62,7 @@ class DestinationForm(forms.Form):
             "layout": Layout.MERGED,
             "port": 8883,
             "topic": "things/{identifier}",
+            "name": _("Test endpoint") if kind == Kind.TEST else "",
         }
         if destination is not None:
             initial = {each.name: getattr(destination, each.name) for each in Destination._meta.concrete_fields}
@@ -73,7 +75,8 @@ class DestinationForm(forms.Form):
         if destination is None and len(self.projects) > 1:
             choices = [("", _("Choose a Project")), *((key, row.name) for key, row in self.projects.items())]
             self.fields["project"] = forms.ChoiceField(label=_("Project"), choices=choices)
-        self.order_fields(["project", "name", "description", "url", "host", "port", "topic"])
+        proof = ("authentication", "username", "credential", "shared_secret", "headers", "expected_status")
+        self.order_fields(["project", "name", "description", "url", "host", "port", "topic", *proof])
 
     def _secret(self, label: str, help_text: str = "") -> forms.CharField:
         told = _("Leave it empty to keep the present one.") if self.destination else ""
@@ -139,7 +142,8 @@ class DestinationForm(forms.Form):
             port, host = parts.port, parts.hostname or ""
         except ValueError:
             port, host, parts = None, "", urlsplit("")
-        if parts.scheme != "https":
+        # An address of the portal's own is never gone to: what is for it is taken here.
+        if parts.scheme != "https" and not inbox.key_in(url):
             raise forms.ValidationError(_("The address begins with https://."))
         if not host or port == 0 or any(each.isspace() or ord(each) > 126 for each in url):
             raise forms.ValidationError(_("This is not a complete address."))
@@ -211,7 +215,7 @@ class DestinationForm(forms.Form):
         """All secrets as they are from now on."""
         held = self.destination.get_secrets() if self.destination else {}
         if self.kind == Kind.TEST:
-            return held
+            return {"shared_secret": get_random_string(40)} | held
         data = self.cleaned_data
         if data.get("credential"):
             held["credential"] = data["credential"]

@@ -11,16 +11,24 @@ from django_scopes import scopes_disabled
 from accounts import audit
 from accounts.models import Project, User
 
+from . import destination_inbox as inbox
 from .models import Delivery, DeliveryState, Destination, Flow, FlowDestination, Kind
 from .services import hold
 
 
 @transaction.atomic
 def create(
-    *, project: Project, kind: Kind, facts: Mapping[str, Any], secrets: dict[str, Any], actor: User | None
+    *,
+    project: Project,
+    kind: Kind,
+    facts: Mapping[str, Any],
+    secrets: dict[str, Any],
+    actor: User | None,
+    key: str = "",
 ) -> Destination:
-    """A new destination, in no Flow yet. Raises ValidationError where the Project has one of this name."""
-    made = Destination(project=project, kind=kind, **facts)
+    """A new destination, in no Flow yet; ``key``: in the address of a test endpoint. Raises ValidationError where the
+    Project has one of this name."""
+    made = Destination(project=project, kind=kind, inbox_hash=inbox.hashed(key) if key else None, **facts)
     made.set_secrets(secrets)
     made.full_clean(exclude=["secrets"])
     made.save(force_insert=True)
@@ -48,6 +56,15 @@ def edit(*, destination: Destination, facts: Mapping[str, Any], secrets: dict[st
     after = {key: facts[key] for key in before} | ({"new secrets": new_secrets} if new_secrets else {})
     _record(held, actor, "destination.edited", before=before, after=after)
     return held
+
+
+@transaction.atomic
+def new_address(*, endpoint: Destination, actor: User) -> str:
+    """The key of the test endpoint's new address; nobody is at the old one any more."""
+    key = inbox.new_key()
+    Destination.objects.filter(pk=endpoint.pk).update(inbox_hash=inbox.hashed(key))
+    _record(endpoint, actor, "destination.address_replaced")
+    return key
 
 
 @transaction.atomic

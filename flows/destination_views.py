@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
@@ -9,17 +11,20 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Count
-from django.http import HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from django.views.decorators.csrf import csrf_exempt
 
-from accounts.access import PersonRequest, in_projects
+from accounts.access import PersonRequest, in_projects, public
 from accounts.models import Role
 from common.htmx import page
 
 from . import deliveries
+from . import destination_inbox as inbox
 from . import destination_services as services
 from .access import destination_view, flow_view
 from .deliveries import CIRCUIT
@@ -54,30 +59,37 @@ def add(request: PersonRequest) -> HttpResponse:
     data = request.POST if request.method == "POST" else None
     form = DestinationForm(data, kind=Kind(kind), projects=request.person.projects_with(Role.OPERATOR))
     if request.method == "POST" and form.is_valid():
-        secrets = form.secrets()
+        secrets, key = form.secrets(), inbox.new_key() if kind == Kind.TEST else ""
+        facts: dict[str, Any] = {"kind": Kind(kind), "facts": form.facts(), "secrets": secrets, "key": key}
         try:
-            made = services.create(
-                project=form.project, kind=Kind(kind), facts=form.facts(), secrets=secrets, actor=request.user
-            )
+            made = services.create(project=form.project, actor=request.user, **facts)
         except ValidationError as error:
             form.add_error("name", error.messages)
         else:
-            return _made(request, made, secrets, told=bool(form.cleaned_data.get("shared_secret")))
+            told = bool(form.cleaned_data.get("shared_secret"))
+            return _made(request, made, _shown(request, secrets, key) if kind != Kind.MQTT and not told else {})
     context = {"nav": "flows", "form": form, "kind": Kind(kind).label}
     return page(request, "flows/destination_edit.html", context, status=422 if form.errors else 200)
 
 
-def _made(request: PersonRequest, made: Destination, secrets: dict[str, Any], *, told: bool) -> HttpResponse:
-    if made.kind != Kind.HTTPS or told:
+def _shown(request: PersonRequest, secrets: dict[str, Any], key: str = "") -> dict[str, str]:
+    """What is shown this once."""
+    address = {_("Address"): request.build_absolute_uri(reverse("flows:arrive", args=[key]))} if key else {}
+    return address | {_("Shared secret"): str(secrets.get("shared_secret", ""))}
+
+
+def _made(request: PersonRequest, made: Destination, shown: dict[str, str]) -> HttpResponse:
+    if not shown:
         messages.success(request, _("The destination is made. Link it on the pages of the Flows that it is for."))
         return redirect("flows:destination", destination_id=made.pk)
-    shown = {_("Shared secret"): secrets["shared_secret"]}
     return page(request, "flows/destination_made.html", {"nav": "flows", "destination": made, "secrets": shown})
 
 
 @destination_view("GET")
 def show(request: PersonRequest, destination: Destination) -> HttpResponse:
     now, state = timezone.now(), request.GET.get("state", "")
+    if destination.kind == Kind.TEST:
+        return _endpoint(request, destination, now)
     context = {
         "nav": "flows",
         "destination": destination,
@@ -94,6 +106,19 @@ def show(request: PersonRequest, destination: Destination) -> HttpResponse:
     return page(request, "flows/destination.html", context, partial="destination-deliveries")
 
 
+def _endpoint(request: PersonRequest, destination: Destination, now: datetime) -> HttpResponse:
+    context = {
+        "nav": "flows",
+        "destination": destination,
+        "circuit": CIRCUIT,
+        "flows": destination.flows.order_by("name", "pk"),
+        "arrived": inbox.newest(destination, now),
+        "waiting": deliveries.counts(destination.pk, now)[DeliveryState.WAITING],
+        "can_change": request.can_change,
+    }
+    return page(request, "flows/destination.html", context, partial="destination-arrived")
+
+
 @destination_view("GET", "POST", see=Role.OPERATOR)
 def edit(request: PersonRequest, destination: Destination) -> HttpResponse:
     data, kind = request.POST if request.method == "POST" else None, Kind(destination.kind)
@@ -108,6 +133,31 @@ def edit(request: PersonRequest, destination: Destination) -> HttpResponse:
             return redirect("flows:destination", destination_id=destination.pk)
     context = {"nav": "flows", "form": form, "kind": kind.label, "destination": destination}
     return page(request, "flows/destination_edit.html", context, status=422 if form.errors else 200)
+
+
+@destination_view("POST", see=Role.OPERATOR)
+def new_address(request: PersonRequest, destination: Destination) -> HttpResponse:
+    """Another address of a test endpoint, shown this once with its shared secret; the old one leads nowhere."""
+    if destination.kind != Kind.TEST:
+        messages.info(request, _("Only a test endpoint has an address in the portal."))
+        return redirect("flows:destination", destination_id=destination.pk)
+    key = services.new_address(endpoint=destination, actor=request.user)
+    return _made(request, destination, _shown(request, destination.get_secrets(), key))
+
+
+@csrf_exempt
+@public("receivers have no account: whoever knows the unguessable address may post to it", methods=("POST",))
+def arrive(request: HttpRequest, key: str) -> HttpResponse:
+    """Take what arrives at a test endpoint, for its page."""
+    endpoint = inbox.find(key)
+    if endpoint is None:
+        raise Http404
+    length = request.headers.get("Content-Length", "")
+    if not length.isdecimal() or len(length) > 9 or int(length) > inbox.MOST_BYTES:
+        return HttpResponse(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    headers = sorted(request.headers.items())
+    inbox.keep(endpoint, [inbox.Arrived(timezone.now(), headers, request.body)])
+    return HttpResponse(status=HTTPStatus.NO_CONTENT)
 
 
 @destination_view("GET", "POST", see=Role.OPERATOR)

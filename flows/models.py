@@ -96,6 +96,7 @@ class Destination(models.Model):
     ``headers`` (name → value). ``topic`` (MQTT) may name {project}, {device} and {identifier}.
     ``failures`` counts those in a row; from some number on nothing is tried before ``open_until``.
     ``leased_until``: one process delivers to it until then.
+    ``inbox_hash``: of a test endpoint, SHA-256 of what makes its address unguessable.
     """
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", verbose_name=_("Project"))
@@ -122,6 +123,7 @@ class Destination(models.Model):
     succeeded_at = models.DateTimeField(_("last success"), null=True, blank=True)
     failed_at = models.DateTimeField(_("last failure"), null=True, blank=True)
     error = models.CharField(_("last error"), max_length=300, blank=True, default="")
+    inbox_hash = models.BinaryField(max_length=32, unique=True, null=True)
     flows = models.ManyToManyField(Flow, through="FlowDestination", related_name="destinations")
 
     objects: ClassVar[models.Manager[Destination]] = ScopedManager(project="project")
@@ -219,6 +221,37 @@ class Delivery(models.Model):
     @property
     def id(self) -> uuid.UUID:
         return delivery_id(self.destination_id, self.device_id, self.created_at.timestamp(), self.seq)
+
+
+class Received(models.Model):
+    """A request that arrived at a test endpoint. ``headers``: pairs of name and value, secrets hidden. ``sender``: the
+    device that a Flow sent it for, "test", "" from outside. ``proved``: whether its token fits, None without one."""
+
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(_("arrived"))
+    sender = models.CharField(_("device"), max_length=64, blank=True, default="")
+    headers = models.JSONField(_("headers"), default=list)
+    body = models.BinaryField(_("message"))
+    proved = models.BooleanField(_("token fits"), null=True)
+
+    class Meta:
+        verbose_name = _("message at a test endpoint")
+        verbose_name_plural = _("messages at test endpoints")
+        indexes = [
+            models.Index(fields=["destination", "-id"], name="received_newest"),
+            models.Index(fields=["at"], name="received_old"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} at {self.destination_id}"
+
+    @property
+    def text(self) -> str:
+        return bytes(self.body).decode(errors="replace")
+
+    @property
+    def size(self) -> int:
+        return len(self.body)
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

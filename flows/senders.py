@@ -9,19 +9,25 @@ import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
+from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import paho.mqtt.client as mqtt
 from django.conf import settings
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from paho.mqtt.enums import CallbackAPIVersion
 
+from codec import tokens
+
 from . import addresses, signing
+from . import destination_inbox as inbox
 from .models import Authentication, Destination, Kind
 
 CONNECT_SECONDS: Final = 5.0
@@ -62,12 +68,18 @@ class Sender(ABC):
     def send(self, parcel: Parcel) -> Outcome:
         """One try. Never raises for what the receiver or the network does."""
 
+    def settle(self) -> None:
+        """Called by the thread that writes down what became of the tries, before it does."""
+        return
+
     def close(self) -> None:
         return
 
 
 def sender(destination: Destination) -> Sender:
-    return SENDERS[Kind(destination.kind)](destination)
+    kind, key = Kind(destination.kind), inbox.key_in(destination.url)
+    endpoint = destination if kind == Kind.TEST else inbox.find(key) if kind == Kind.HTTPS and key else None
+    return PortalSender(destination, endpoint) if endpoint else SENDERS[kind](destination)
 
 
 @cache
@@ -159,7 +171,7 @@ class HttpsSender(Sender):
         connection.sock.settimeout(TOTAL_SECONDS)
         watch.start()
         try:
-            connection.request("POST", self.path, parcel.body, self._headers(parcel))
+            connection.request("POST", self.path, parcel.body, headers_of(self.destination, self.secrets, parcel))
             answer = connection.getresponse()
             said = answer.read(MOST_ANSWER)
             # http.client takes the end of the connection for the end of the head, and of the body that was asked for.
@@ -179,33 +191,35 @@ class HttpsSender(Sender):
             return Outcome(status=status)
         return Outcome(_told(status), status)
 
-    def _headers(self, parcel: Parcel) -> dict[str, str]:
-        secret, now = str(self.secrets.get("shared_secret", "")), int(time.time())
-        headers = {
-            **{str(name): str(value) for name, value in self.secrets.get("headers", {}).items()},
-            "Content-Type": "application/json",
-            "User-Agent": "Things",
-            "Things-Plug-UUID": str(self.destination.uuid),
-            "Things-Message-Token": signing.message_token(parcel.body, secret),
-            "Things-Delivery-Id": str(parcel.id),
-            "Things-Delivery-Attempt": str(parcel.attempt),
-            "Things-Timestamp": str(now),
-            "Things-Signature": signing.signature(parcel.body, secret, delivery=str(parcel.id), timestamp=now),
-        }
-        credential = str(self.secrets.get("credential", ""))
-        match self.destination.authentication:
-            case Authentication.BASIC:
-                headers["Authorization"] = signing.basic(self.destination.username, credential)
-            case Authentication.BEARER:
-                headers["Authorization"] = f"Bearer {credential}"
-            case Authentication.API_KEY:
-                headers["X-API-Key"] = credential
-        return headers
-
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def headers_of(destination: Destination, secrets: Mapping[str, Any], parcel: Parcel) -> dict[str, str]:
+    """What is said with a message, as the destination's facts have it."""
+    secret, now = str(secrets.get("shared_secret", "")), int(time.time())
+    headers = {
+        **{str(name): str(value) for name, value in secrets.get("headers", {}).items()},
+        "Content-Type": "application/json",
+        "User-Agent": "Things",
+        "Things-Plug-UUID": str(destination.uuid),
+        "Things-Message-Token": tokens.message_token(parcel.body, secret),
+        "Things-Delivery-Id": str(parcel.id),
+        "Things-Delivery-Attempt": str(parcel.attempt),
+        "Things-Timestamp": str(now),
+        "Things-Signature": signing.signature(parcel.body, secret, delivery=str(parcel.id), timestamp=now),
+    }
+    credential = str(secrets.get("credential", ""))
+    match destination.authentication:
+        case Authentication.BASIC:
+            headers["Authorization"] = signing.basic(destination.username, credential)
+        case Authentication.BEARER:
+            headers["Authorization"] = f"Bearer {credential}"
+        case Authentication.API_KEY:
+            headers["X-API-Key"] = credential
+    return headers
 
 
 def _told(status: int) -> str:
@@ -222,6 +236,11 @@ class _Client(mqtt.Client):
 
     def _create_socket_connection(self) -> socket.socket:
         return addresses.connect(self._host, self._port, CONNECT_SECONDS)
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        # Its own leaves the socket open where no encrypted connection comes about, and waits as long as it keeps alive.
+        tcp_sock.settimeout(CONNECT_SECONDS)
+        return tls().wrap_socket(tcp_sock, server_hostname=self._host)
 
     def end(self) -> None:
         self.disconnect()
@@ -299,10 +318,22 @@ def topic_of(template: str, parcel: Parcel) -> str:
 
 
 class PortalSender(Sender):
-    """Arrives always: the page of the destination shows what did."""
+    """To a test endpoint of the portal, without the network: what a receiver would get stands on its page."""
+
+    def __init__(self, destination: Destination, endpoint: Destination) -> None:
+        super().__init__(destination)
+        self.endpoint = endpoint
+        self.arrived: SimpleQueue[inbox.Arrived] = SimpleQueue()
 
     def send(self, parcel: Parcel) -> Outcome:
-        return Outcome(status=HTTPStatus.OK)
+        headers = headers_of(self.destination, self.secrets, parcel)
+        sender, secret = parcel.identifier if parcel.device else "test", str(self.secrets.get("shared_secret", ""))
+        self.arrived.put(inbox.Arrived(timezone.now(), list(headers.items()), parcel.body, sender, secret))
+        return Outcome(status=HTTPStatus.NO_CONTENT)
+
+    def settle(self) -> None:
+        if arrived := [self.arrived.get() for _ in range(self.arrived.qsize())]:
+            inbox.keep(self.endpoint, arrived)
 
 
-SENDERS: Final[dict[Kind, type[Sender]]] = {Kind.HTTPS: HttpsSender, Kind.MQTT: MqttSender, Kind.TEST: PortalSender}
+SENDERS: Final[dict[Kind, type[Sender]]] = {Kind.HTTPS: HttpsSender, Kind.MQTT: MqttSender}

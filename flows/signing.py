@@ -1,16 +1,10 @@
-"""How a receiver knows that a message is the portal's: the platform's token and an HMAC with its moment (F5)."""
+"""How a receiver knows that a message is the portal's, beside the platform's token: an HMAC with its moment (F5)."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
-
-
-def message_token(body: bytes, secret: str) -> str:
-    """``Things-Message-Token``: SHA-256 of the body followed by the shared secret, lower-case hexadecimal
-    (operator's platform, 2.3 and 5.4)."""
-    return hashlib.sha256(body + secret.encode()).hexdigest()
 
 
 def signature(body: bytes, secret: str, *, delivery: str, timestamp: int) -> str:

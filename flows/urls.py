@@ -18,5 +18,7 @@ urlpatterns = [
     path("destinations/<int:destination_id>/edit/", destinations.edit, name="edit_destination"),
     path("destinations/<int:destination_id>/delete/", destinations.delete, name="delete_destination"),
     path("destinations/<int:destination_id>/test/", destinations.test, name="test_destination"),
+    path("destinations/<int:destination_id>/address/", destinations.new_address, name="new_address"),
+    path("test-endpoints/<str:key>/", destinations.arrive, name="arrive"),
     path("destinations/<int:destination_id>/again/", destinations.again, name="send_again"),
 ]

@@ -306,7 +306,7 @@ def _senml(
         heard[pack.device_id].append(pack.received_at)
         if known[pack.device_id].processed:
             outgoing.append(
-                Outgoing(pack.device_id, pack.received_at, pack.entry, pack.pack.base_name, _believed_values(pack))
+                Outgoing(pack.device_id, pack.received_at, pack.entry, pack.base_name, _believed_values(pack))
             )
 
 

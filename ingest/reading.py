@@ -57,11 +57,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Pack:
+    """``base_name``: that of the device, whatever its firmware writes."""
+
     entry: str
     device_id: int
     received_at: datetime
     body: bytes
     pack: senml.Pack
+    base_name: str
 
 
 @dataclass(slots=True)
@@ -102,4 +105,5 @@ def _read_pack(entry: Entry) -> Pack:
     received_at = entry.received_at
     parse = senml.parse_cbor if entry.meta.get("cbor") else senml.parse_json
     pack = parse(entry.body, received_at=received_at.timestamp())
-    return Pack(entry.id, int(entry.meta["device_id"]), received_at, entry.body, pack)
+    base_name = str(entry.meta.get("base_name") or pack.base_name)
+    return Pack(entry.id, int(entry.meta["device_id"]), received_at, entry.body, pack, base_name)

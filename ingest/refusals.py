@@ -15,12 +15,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import redis
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django_scopes import scopes_disabled
 
@@ -120,14 +121,19 @@ def _sentence(row: RefusedMessage) -> str:
     return sentences.get(row.code, row.reason)
 
 
+def identities(kind: str, value: str) -> QuerySet[Any]:
+    """Of the device of an IMEI, of a DVNUUID, or of the base NAME of its firmware. Raises ValueError for no UUID."""
+    if kind == "DVNUUID":
+        return InternetIdentity.objects.filter(dvn_uuid=UUID(value))
+    return M2mIdentity.objects.filter(**{"imei" if kind == "IMEI" else "own_name": value})
+
+
 def _device(kind: str, value: str) -> int | None:
-    if kind == "IMEI":
-        return M2mIdentity.objects.filter(imei=value).values_list("device_id", flat=True).first()
     try:
-        dvn_uuid = UUID(value)
+        found: int | None = identities(kind, value).values_list("device_id", flat=True).first()
     except ValueError:
         return None
-    return InternetIdentity.objects.filter(dvn_uuid=dvn_uuid).values_list("device_id", flat=True).first()
+    return found
 
 
 def _may_write(device_id: int, at: datetime, *, proved: bool) -> bool:

@@ -29,6 +29,7 @@ AT_ONCE: Final = 50
 # After an instruction the device tells soon how it is now.
 SOON: Final = timedelta(seconds=2)
 SHORTEST_S: Final = 5
+RETRY_S: Final = 10
 WAYS: Final = {"m2m": "/ingestion/m2m/senml/v1", "internet": "/ingestion/ip/senml/v1"}
 
 
@@ -61,6 +62,9 @@ def _send(sender: SimulatedSender, address: str, now: datetime) -> bool:
         status, answer = post(address, sender.way, body, sender.get_secret())
     except (OSError, http.client.HTTPException) as error:
         logger.warning("simulated device %s: %s", sender.base_name, error)
+        # The portal is not there yet, or not any more: as devices do, it tries again before its next turn.
+        again = now + timedelta(seconds=min(sender.interval_seconds, RETRY_S))
+        SimulatedSender.objects.filter(pk=sender.pk).update(next_at=again)
         return False
     if status == 200 and answer:
         follow(sender, answer, now)

@@ -85,14 +85,23 @@ def accept_events(events: Sequence[Event]) -> None:
 
 
 def accept_senml(
-    way: str, device_id: int, body: bytes, *, received_at: float, cbor: bool = False, timed: bool = True
+    way: str,
+    device_id: int,
+    body: bytes,
+    *,
+    received_at: float,
+    cbor: bool = False,
+    timed: bool = True,
+    base_name: str = "",
 ) -> bool:
     """Keep a SenML pack of a device that has proved itself; whether it is a new message.
 
     Not new is one with times of its own that is, byte for byte, the device's last one of the past day: it had no
-    answer and repeats it. ``received_at``: Unix seconds. Raises redis.RedisError: then it may not be kept.
+    answer and repeats it. ``received_at``: Unix seconds. ``base_name``: the device's, where the pack has another one.
+    Raises redis.RedisError: then it may not be kept.
     """
     meta = {"device_id": device_id, "received_at": received_at, "way": way, "cbor": cbor}
+    meta |= {"base_name": base_name} if base_name else {}
     digest = hashlib.sha256(body).digest()
     with client().pipeline(transaction=True) as pipeline:
         pipeline.xadd(name(shard_of(str(device_id))), fields(SENML, body, meta))  # type: ignore[arg-type]

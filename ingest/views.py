@@ -43,6 +43,8 @@ JSON, CBOR = b"application/senml+json", b"application/senml+cbor"
 NOT_PROVED = "Things-Message-Token does not belong to this message, or the device is not known."
 # Ways in of devices, and what names a device there.
 KINDS = {"internet": "DVNUUID", "m2m": "IMEI"}
+# Names an M2M device too: the base name of its firmware, as its page has it.
+OWN_NAME = "NAME"
 THREADS = 4
 BACKLOG_EVERY_S = 1.0
 NETWORKS_KEPT_S = 5.0
@@ -126,11 +128,13 @@ async def from_device(kind: str, scope: Scope, body: bytes) -> tuple[int, bytes,
             message = Message(kind, value, body, token, now, cbor, timed=False)
             refusals.watch(partial(_keep_unreadable, message, str(error)))
         raise Refused(400, "bad-senml", str(error)) from error
-    if named is None or named[0] != kind:
-        raise Refused(400, "bad-base-name", f"The base name must be urn:dev:{kind}:…: of the device.")
+    if named is None and kind == "IMEI" and pack.measurements and pack.base_name:
+        named = OWN_NAME, pack.base_name
+    elif named is None or named[0] != kind:
+        raise not_named(kind)
     token = header(scope, b"things-message-token").decode("latin-1")
     answer_body = await in_thread(
-        partial(_keep_from_device, Message(kind, named[1], body, token, now, cbor, pack.has_own_time))
+        partial(_keep_from_device, Message(named[0], named[1], body, token, now, cbor, pack.has_own_time))
     )
     return (200, answer_body, b"application/json") if answer_body else (200, b"", b"")
 
@@ -153,16 +157,21 @@ def _keep_from_device(message: Message) -> bytes:
     by_new, by_old = sender.proves(message)
     device_id = sender.device_id
     if device_id is None or not (by_new or by_old):
-        _refuse(message, Refused(401, "not-proved", NOT_PROVED), proved=False)
+        told = not_named("IMEI") if message.kind == OWN_NAME else None
+        _refuse(message, Refused(401, "not-proved", NOT_PROVED), proved=False, told=told)
     if not sender.active:
         _refuse(message, Refused(403, "not-active", "The connectivity of this device is not active."), proved=True)
     if not by_new:
         _old_secret_used(message.kind, device_id, message.at)
     check_backlog()
-    way = "m2m" if message.kind == "IMEI" else "internet"
-    received_at = message.at.timestamp()
     new = stream.accept_senml(
-        way, device_id, message.body, received_at=received_at, cbor=message.cbor, timed=message.timed
+        "internet" if message.kind == "DVNUUID" else "m2m",
+        device_id,
+        message.body,
+        received_at=message.at.timestamp(),
+        cbor=message.cbor,
+        timed=message.timed,
+        base_name=sender.base_name if message.kind == OWN_NAME else "",
     )
     # The message is kept: only now may it count as the device's answer, and be answered with an instruction. What
     # fails from here on must not ask for the message again; the instruction waits for the next one.
@@ -178,8 +187,13 @@ def _keep_from_device(message: Message) -> bytes:
     return instruction.payload if instruction else b""
 
 
-def _refuse(message: Message, refused: Refused, *, proved: bool) -> NoReturn:
-    """Raises ``refused``; the people of the device that the message names will see it."""
+def not_named(kind: str) -> Refused:
+    """What a base name that names nobody is told, and one of a firmware whose token does not fit: the same."""
+    return Refused(400, "bad-base-name", f"The base name must be urn:dev:{kind}:…: of the device.")
+
+
+def _refuse(message: Message, refused: Refused, *, proved: bool, told: Refused | None = None) -> NoReturn:
+    """Raises ``refused``, or ``told`` in its place; the people of the device that the message names will see it."""
     refusals.keep(
         kind=message.kind,
         value=message.value,
@@ -189,7 +203,7 @@ def _refuse(message: Message, refused: Refused, *, proved: bool) -> NoReturn:
         size=len(message.body),
         proved=proved,
     )
-    raise refused
+    raise told or refused
 
 
 def _keep_unreadable(message: Message, reason: str) -> None:
@@ -212,7 +226,7 @@ def _keep_unreadable(message: Message, reason: str) -> None:
 
 def _old_secret_used(kind: str, device_id: int, at: datetime) -> None:
     """Note it once a minute: the message does not wait for more."""
-    identities: Any = M2mIdentity.objects if kind == "IMEI" else InternetIdentity.objects
+    identities: Any = InternetIdentity.objects if kind == "DVNUUID" else M2mIdentity.objects
     unnoted = Q(old_secret_used_at=None) | Q(old_secret_used_at__lt=at - timedelta(minutes=1))
     identities.filter(unnoted, device_id=device_id).update(old_secret_used_at=at)
 
@@ -227,6 +241,7 @@ class Sender:
     active: bool = False
     instructed: bool = False
     old_secret: str = ""
+    base_name: str = ""
 
     def proves(self, message: Message) -> tuple[bool, bool]:
         """Whether the message has the token of the secret, and of the old one; both are always looked at."""
@@ -238,11 +253,7 @@ class Sender:
 
 def find_sender(kind: str, value: str) -> Sender:
     """One query. An unknown sender has a secret that nobody knows, and costs what a known one costs."""
-    identities: Any = (
-        M2mIdentity.objects.filter(imei=value)
-        if kind == "IMEI"
-        else InternetIdentity.objects.filter(dvn_uuid=UUID(value))
-    )
+    identities: Any = refusals.identities(kind, value)
     heads = Downlink.objects.filter(device_id=OuterRef("device_id"), head=True)
     found = identities.annotate(status=F("device__connection_status"), instructed=Exists(heads)).first()
     if found is None:
@@ -253,6 +264,7 @@ def find_sender(kind: str, value: str) -> Sender:
         found.status == Connection.ACTIVE,
         found.instructed,
         found.get_old_secret(timezone.now()),
+        found.base_name,
     )
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from codec import tokens
+from codec.senml_records import DEVICE_BASE, NAME
 from devices.connectivity import NetworkForm, Secret
 from devices.errors import IdentifierInUse
 from devices.services import claim_identifier
@@ -90,7 +91,9 @@ class M2mNetworkForm(NetworkForm):
         secret = data["secret"] or tokens.new_secret()
         identity = M2mIdentity(device=self.device, imei=data["imei"])
         identity.set_secret(secret)
-        M2mIdentity.objects.filter(device=self.device).delete()
+        earlier = M2mIdentity.objects.filter(device=self.device)
+        identity.own_name = earlier.values_list("own_name", flat=True).first()
+        earlier.delete()
         identity.save(force_insert=True)
         self._link_sim()
         return [] if data["secret"] else [Secret(str(_("Shared secret")), secret)]
@@ -112,6 +115,25 @@ class M2mNetworkForm(NetworkForm):
                 raise IdentifierInUse(ICCID_IN_USE, "iccid") from error
         elif not SimCard.objects.filter(pk=data["sim"], device=None).update(device=self.device):
             raise IdentifierInUse(_("This SIM card has just been linked to another device. Choose another one."), "sim")
+
+
+class OwnNameForm(forms.Form):
+    """The base name that the firmware writes, where it cannot be told to write that of the IMEI."""
+
+    own_name = forms.CharField(
+        label=_("Base name of the firmware"),
+        max_length=80,
+        required=False,
+        help_text=_("Letters, digits and - : . / _, as in “bn” of its messages. Leave it empty for none."),
+    )
+
+    def clean_own_name(self) -> str:
+        name: str = self.cleaned_data["own_name"]
+        if name and NAME.fullmatch(name) is None:
+            raise ValidationError(_("It starts with a letter or digit and has only letters, digits and - : . / _"))
+        if DEVICE_BASE.match(name):
+            raise ValidationError(_("This is the base name of a device by its number: it needs none beside it."))
+        return name
 
 
 class M2mRowForm(M2mNetworkForm):

@@ -110,10 +110,14 @@ class SimCard(models.Model):
 
 
 class M2mIdentity(SecretHolder):
-    """IMEI (15 digits) and shared secret (encrypted) of a device."""
+    """IMEI (15 digits) and shared secret (encrypted) of a device.
+
+    ``own_name``: the base name that its firmware writes, where that is not the one made of the IMEI; None for no other.
+    """
 
     device = models.OneToOneField(Device, on_delete=models.CASCADE, primary_key=True, related_name="m2m")
     imei = models.CharField("IMEI", max_length=15, unique=True)
+    own_name = models.CharField(_("base name of the firmware"), max_length=80, unique=True, null=True, blank=True)
 
     class Meta:
         verbose_name = _("M2M identity")

@@ -129,6 +129,35 @@ def revoke_old_secret(*, device: Device, actor: User) -> None:
     shared_secret.revoke_old(M2mIdentity.objects.all(), device=device, actor=actor, action="m2m.old_secret_revoked")
 
 
+@transaction.atomic
+def set_own_name(*, device: Device, name: str, actor: User) -> None:
+    """The base name that the device's firmware writes instead of the one made of its IMEI; "" for none.
+
+    Raises IdentifierInUse for one that another device has, DeviceError without network info, NotAllowedForType.
+    """
+    require(device, Capability.SECRETS)
+    rows = M2mIdentity.objects.filter(device=device)
+    before = rows.select_for_update().values_list("own_name", flat=True)
+    if not before:
+        raise DeviceError(_("This device has no network info yet."))
+    if (before[0] or "") == name:
+        return
+    try:
+        with transaction.atomic():
+            rows.update(own_name=name or None)
+    except IntegrityError as error:
+        raise IdentifierInUse(_("This base name cannot be used: it is in use already."), "own_name") from error
+    audit.record(
+        project_id=device.project_id,
+        actor=actor,
+        action="m2m.base_name_changed",
+        target=device.name,
+        device_id=device.pk,
+        before={"base_name": before[0] or ""},
+        after={"base_name": name},
+    )
+
+
 def _locked(device: Device) -> SimCard | None:
     """The device's SIM, with the device locked and its status read again: SIM changes and requests to the network
     happen one after another. Raises DeviceError while a request is under way, whose answer would be about the other

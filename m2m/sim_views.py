@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,6 +20,7 @@ from common.states import StateConflict
 from devices.capabilities import Capability, NotAllowedForType, has
 from devices.errors import DeviceError
 from devices.import_file import FileUnreadable
+from devices.views.export import until_gone
 
 from . import cards, services, sim_file
 from .models import SimCard, SimStatus
@@ -70,8 +71,8 @@ def sims(request: PersonRequest) -> HttpResponse:
 @in_projects()
 def export(request: PersonRequest) -> HttpResponse:
     """What the list shows, all pages of it, as CSV."""
-    rows = Asked.parse(request.GET).cards()[: sim_file.MAX_ROWS]
-    response = HttpResponse(sim_file.write(rows.iterator(2000)), content_type="text/csv; charset=utf-8")
+    chunks = until_gone(request, sim_file.stream(Asked.parse(request.GET).cards()))
+    response = cast("HttpResponse", StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8"))
     response["Content-Disposition"] = f'attachment; filename="sim-cards-{timezone.now():%Y-%m-%d}.csv"'
     return response
 

@@ -9,6 +9,7 @@ urlpatterns = [
     path("devices/<int:device_id>/m2m/", views.tab, name="tab"),
     path("devices/<int:device_id>/m2m/secret/", views.secret, name="secret"),
     path("devices/<int:device_id>/m2m/old-secret/revoke/", views.revoke, name="revoke"),
+    path("devices/<int:device_id>/m2m/base-name/", views.own_name, name="own_name"),
     path("devices/<int:device_id>/m2m/sim/", views.sim, name="sim"),
     path("devices/<int:device_id>/m2m/unlink/", views.unlink, name="unlink"),
     path("sims/", sim_views.sims, name="sims"),

@@ -28,7 +28,7 @@ from devices.views import secret as new_secret
 from devices.views.received import received
 
 from . import services
-from .forms import EARLY_ACCESS, ICCID_PROBLEMS
+from .forms import EARLY_ACCESS, ICCID_PROBLEMS, OwnNameForm
 from .models import M2mIdentity, SimCard
 from .numbers import iccid_problem, only_digits
 
@@ -90,6 +90,24 @@ def secret(request: PersonRequest, device: Device) -> HttpResponse:
 @device_view("POST")
 def revoke(request: PersonRequest, device: Device) -> HttpResponse:
     return new_secret.revoked(request, device, revoke=services.revoke_old_secret, back="m2m:tab")
+
+
+@device_view("GET", "POST", see=Role.OPERATOR)
+def own_name(request: PersonRequest, device: Device) -> HttpResponse:
+    context = _tab(request, device)
+    present = context["identity"].own_name if context["identity"] else ""
+    form = OwnNameForm(request.POST if request.method == "POST" else None, initial={"own_name": present})
+    if form.is_valid():
+        try:
+            services.set_own_name(device=device, name=form.cleaned_data["own_name"], actor=request.user)
+        except IdentifierInUse as error:
+            form.add_error("own_name", str(error))
+        except (DeviceError, NotAllowedForType) as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, _("The base name of the firmware is kept."))
+            return redirect("m2m:tab", device_id=device.pk)
+    return page(request, "m2m/own_name.html", context | {"form": form}, status=422 if form.errors else 200)
 
 
 @device_view("GET", "POST", see=Role.OPERATOR)

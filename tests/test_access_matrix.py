@@ -70,6 +70,7 @@ class Stage:
             "number": 1,
             "when": int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000),
             "seq": 1,
+            "key": "nobody-has-this-key",
             "page": 1,
             "file_format": "csv",
             "chart": "esp",

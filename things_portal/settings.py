@@ -133,6 +133,7 @@ CELERY_BEAT_SCHEDULE = {
     "warnings of Flows": {"task": "devices.tasks.check_flows", "schedule": SWEEP_SECONDS},
     "codecs in trouble by Flow": {"task": "devices.tasks.count_trouble_of_flows", "schedule": 60.0},
     "all warnings of Flows": {"task": "devices.tasks.check_all_flows", "schedule": 900.0},
+    "messages at test endpoints dropped": {"task": "flows.tasks.drop_received", "schedule": 3600.0},
     "LoRa devices that fell silent": {"task": "lora.tasks.sweep_silent", "schedule": 60.0},
     "partitions ahead": {"task": "common.tasks.maintain_partitions", "schedule": 3600.0},
 }

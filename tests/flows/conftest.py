@@ -44,9 +44,9 @@ def flow(cast: Cast) -> Flow:
     return factories.flow(cast.project, "Climate")
 
 
-def destination(flow: Flow, **fields: Any) -> Destination:
+def destination(flow: Flow, name: str = "", **fields: Any) -> Destination:
     secrets = {"shared_secret": SECRET, **fields.pop("secrets", {})}
-    return factories.destination(flow, secrets=secrets, **{"kind": "https"} | fields)
+    return factories.destination(flow, name, secrets=secrets, **{"kind": "https"} | fields)
 
 
 @pytest.fixture(autouse=True)

@@ -66,12 +66,13 @@ class Request:
 @dataclass
 class Https:
     """``plan``: what the next requests meet, then ``then``: a status, or "hang", "cut" (closed without an answer),
-    "half" (the sending half is closed in the middle of the answer), "drip"."""
+    "half" (the sending half is closed in the middle of the answer), "drip", "mute" (taken, and never answered)."""
 
     certificates: Certificates
     plan: deque[int | str] = field(default_factory=deque)
     then: int | str = 200
     requests: list[Request] = field(default_factory=list)
+    misbehaved: list[str] = field(default_factory=list)
     port: int = 0
     server: ThreadingHTTPServer | None = None
     released: threading.Event = field(default_factory=threading.Event)
@@ -89,14 +90,17 @@ class Https:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 does = owner.plan.popleft() if owner.plan else owner.then
+                if does == "mute" or not isinstance(does, str):
+                    owner.requests.append(Request(self.path, dict(self.headers), body))
                 if isinstance(does, str):
+                    owner.misbehaved.append(does)
                     owner.misbehave(self, does)
                     return
-                owner.requests.append(Request(self.path, dict(self.headers), body))
                 self.send_response(does)
                 if does == 302:
                     self.send_header("Location", "https://169.254.169.254/latest/")
@@ -123,7 +127,7 @@ class Https:
 
     def misbehave(self, handler: BaseHTTPRequestHandler, does: str) -> None:
         handler.close_connection = True
-        if does == "hang":
+        if does in {"hang", "mute"}:
             self.released.wait(30)
         elif does == "half":
             handler.wfile.write(b"HTTP/1.1 200 O")
@@ -222,3 +226,52 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+class Gate:
+    """Stands before a receiver and passes bytes on, as it is told: "open", "refuse" (closed at once), "hang" (nothing
+    is passed), "half" (after some messages the answers stay away: the side that sends them is closed)."""
+
+    BYTES = 1800
+
+    def __init__(self, port: int) -> None:
+        self.behind, self.does = port, "open"
+        self.halved = 0
+        self.held: list[socket.socket] = []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listening.getsockname()[1]
+        threading.Thread(target=self.take, daemon=True).start()
+
+    def take(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line, _address = self.listening.accept()
+                self.held.append(line)
+                if self.does == "refuse":
+                    line.close()
+                elif self.does != "hang":
+                    self.join(line, socket.create_connection(("127.0.0.1", self.behind)))
+
+    def join(self, outside: socket.socket, inside: socket.socket) -> None:
+        self.held.append(inside)
+        half = self.does == "half"
+        threading.Thread(target=self.pump, args=(outside, inside, half), daemon=True).start()
+        threading.Thread(target=self.pump, args=(inside, outside, False), daemon=True).start()
+
+    def pump(self, source: socket.socket, sink: socket.socket, half: bool) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                passed += len(piece)
+                if half and passed > self.BYTES:
+                    half = False
+                    self.halved += 1
+                    source.shutdown(socket.SHUT_WR)
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+
+    def stop(self) -> None:
+        for each in (self.listening, *self.held):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()

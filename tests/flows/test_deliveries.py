@@ -26,7 +26,7 @@ from flows.senders import Outcome
 from tests import factories
 from tests.cast import Cast
 from tests.flows.conftest import NOW, destination
-from tests.flows.receivers import Broker, Certificates, Https
+from tests.flows.receivers import Broker, Certificates, Gate, Https
 
 SECOND = timedelta(seconds=1)
 FAILED = Outcome("It answered 500.", 500)
@@ -49,6 +49,11 @@ def put(*messages: Outgoing, now: datetime = NOW) -> None:
 def states(to: Destination) -> list[tuple[int, int]]:
     rows = Delivery.objects.filter(destination_id=to.pk).order_by("created_at", "seq")
     return list(rows.values_list("state", "attempts"))
+
+
+def heads(destination_id: int, now: datetime, limit: int) -> list[Head]:
+    """The oldest of each device."""
+    return [head for (head,) in deliveries.heads(destination_id, now, limit, since=NOW)]
 
 
 CHANCE = random.Random(1)
@@ -106,28 +111,48 @@ class TestOrder:
     def test_oldest_of_each_device_alone_is_tried(self, cast: Cast, device: Device, flow: Flow) -> None:
         to, other = destination(flow), factories.internet_device(cast.project, in_flow=flow)
         put(message(device, 2, NOW + SECOND), message(device, 1, NOW), message(other, 3, NOW + 2 * SECOND))
-        heads = deliveries.heads(to.pk, NOW, 10)
-        assert {(head.device_id, head.created_at) for head in heads} == {
+        found = heads(to.pk, NOW, 10)
+        assert {(head.device_id, head.created_at) for head in found} == {
             (device.pk, NOW), (other.pk, NOW + 2 * SECOND)
         }  # fmt: skip
-        mine = next(head for head in heads if head.device_id == device.pk)
+        mine = next(head for head in found if head.device_id == device.pk)
         record(to, mine, FAILED, NOW)
         # The later one waits for the earlier, whose next try is not due.
-        assert [head.device_id for head in deliveries.heads(to.pk, NOW + SECOND, 10)] == [other.pk]
+        assert [head.device_id for head in heads(to.pk, NOW + SECOND, 10)] == [other.pk]
         later = NOW + timedelta(seconds=10)
-        (again,) = [head for head in deliveries.heads(to.pk, later, 10) if head.device_id == device.pk]
+        (again,) = [head for head in heads(to.pk, later, 10) if head.device_id == device.pk]
         assert (again.created_at, again.attempts) == (NOW, 1)
         record(to, again, Outcome(status=200), later)
-        assert [head.created_at for head in deliveries.heads(to.pk, later, 10) if head.device_id == device.pk] == [
-            NOW + SECOND
+        assert [head.created_at for head in heads(to.pk, later, 10) if head.device_id == device.pk] == [NOW + SECOND]
+
+    def test_those_right_behind_go_with_the_oldest_and_devices_have_their_turns(self, cast: Cast, flow: Flow) -> None:
+        to, devices = destination(flow), [factories.internet_device(cast.project, in_flow=flow) for _ in range(3)]
+        put(*(message(each, number, NOW + number * SECOND) for each in devices for number in (3, 1, 2)))
+        found = deliveries.heads(to.pk, NOW, 2, since=NOW, each=2)
+        assert [[(head.device_id, head.created_at) for head in run] for run in found] == [
+            [(device.pk, NOW + SECOND), (device.pk, NOW + 2 * SECOND)] for device in devices[:2]
         ]
+        (rest,) = deliveries.heads(to.pk, NOW, 2, since=NOW, each=2, after=devices[1].pk)
+        assert rest[0].device_id == devices[2].pk
+
+    def test_days_before_the_first_that_waits_are_not_looked_at(self, device: Device, flow: Flow) -> None:
+        to = destination(flow)
+        assert deliveries.waiting_since(to.pk, NOW) is None
+        put(message(device, 1, NOW - timedelta(days=3)), message(device, 2, NOW))
+        (first,) = deliveries.heads(to.pk, NOW, 1, since=NOW - timedelta(days=9))[0]
+        since = deliveries.waiting_since(to.pk, NOW)
+        assert since is not None
+        assert NOW - timedelta(days=4) < since <= first.created_at == NOW - timedelta(days=3)
+        record(to, first, Outcome(status=200), NOW)
+        assert deliveries.waiting_since(to.pk, NOW) == NOW - timedelta(hours=1)
 
     def test_queries_read_their_indexes(self, device: Device, flow: Flow) -> None:
         to = destination(flow)
         put(*(message(device, number, NOW + number * SECOND) for number in range(3)))
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-            values = {"destination": to.pk, "now": NOW, "oldest": deliveries.oldest(NOW), "limit": 5}
+            values = {"destination": to.pk, "now": NOW, "since": NOW, "until": NOW + timedelta(days=1), "limit": 5}
+            values |= {"each": 2, "after": -1}
             cursor.execute("EXPLAIN " + deliveries.HEADS, values)
             plan = "\n".join(row[0] for row in cursor.fetchall())
         assert "Seq Scan on flows_delivery" not in plan
@@ -142,7 +167,7 @@ class TestTries:
         waits = []
         while True:
             Destination.objects.update(open_until=None, failures=0)
-            (head,) = deliveries.heads(to.pk, now, 1)
+            (head,) = heads(to.pk, now, 1)
             record(to, head, FAILED, now)
             row = Delivery.objects.get()
             if row.state == DeliveryState.DEAD:
@@ -160,8 +185,8 @@ class TestTries:
         to = destination(flow)
         for number in range(CIRCUIT + 1):
             put(message(factories.internet_device(cast.project, in_flow=flow), number, NOW + number * SECOND))
-        heads = deliveries.heads(to.pk, NOW, 10)
-        goes_on = [record(to, head, FAILED, NOW) for head in heads[:CIRCUIT]]
+        found = heads(to.pk, NOW, 10)
+        goes_on = [record(to, head, FAILED, NOW) for head in found[:CIRCUIT]]
         assert goes_on == [True] * (CIRCUIT - 1) + [False]
         to.refresh_from_db()
         assert to.failures == CIRCUIT
@@ -170,7 +195,7 @@ class TestTries:
         assert to.error == "It answered 500."
         assert deliveries.lease_due(NOW, busy=[], limit=5) == []
         assert deliveries.lease_due(to.open_until, busy=[], limit=5) == [to.pk]
-        record(to, heads[-1], Outcome(status=200), NOW)
+        record(to, found[-1], Outcome(status=200), NOW)
         to.refresh_from_db()
         assert (to.failures, to.open_until, to.error) == (0, None, "")
 
@@ -178,13 +203,13 @@ class TestTries:
         to = destination(flow, failures=CIRCUIT - 1)
         put(message(device, 1), message(device, 2, NOW + SECOND))
         later = NOW + GIVE_UP + SECOND
-        record(to, deliveries.heads(to.pk, later, 1)[0], FAILED, later)
+        record(to, heads(to.pk, later, 1)[0], FAILED, later)
         assert [state for state, _tries in states(to)] == [DeliveryState.DEAD, DeliveryState.DEAD]
         before = {row.seq: row.id for row in Delivery.objects.all()}
         Delivery.objects.update(state=DeliveryState.DEAD)
         assert deliveries.again(to, later) == 2
         assert {row.seq: row.id for row in Delivery.objects.all()} == before
-        assert [head.created_at for head in deliveries.heads(to.pk, later, 5)] == [NOW]
+        assert [head.created_at for head in heads(to.pk, later, 5)] == [NOW]
         to.refresh_from_db()
         assert to.open_until is None
 
@@ -194,9 +219,13 @@ class TestTries:
         assert deliveries.lease_due(NOW, busy=[], limit=5) == [to.pk]
         assert deliveries.lease_due(NOW, busy=[], limit=5) == []
         assert deliveries.lease_due(NOW + deliveries.LEASE, busy=[to.pk], limit=5) == []
+        # Whoever holds it lives, and the receiver is slow.
+        deliveries.keep_leases([to.pk], NOW)
+        assert deliveries.lease_due(NOW + deliveries.LEASE / 2, busy=[], limit=5) == []
         # Whoever held it has died.
         assert deliveries.lease_due(NOW + deliveries.LEASE, busy=[], limit=5) == [to.pk]
         deliveries.release(to.pk)
+        deliveries.keep_leases([to.pk], NOW)  # too late: it is free
         assert deliveries.lease_due(NOW, busy=[], limit=5) == [to.pk]
 
 
@@ -271,6 +300,15 @@ class TestNothingIsLost:
         ids = {request.headers["Things-Delivery-Id"] for request in https.requests}
         assert ids == {str(row.id) for row in Delivery.objects.all()}
 
+    def test_nothing_overtakes_what_failed(self, cast: Cast, flow: Flow, https: Https, serving: Rounds) -> None:
+        destination(flow, url=https.url)
+        sent = self.send([factories.internet_device(cast.project, in_flow=flow)], 6)
+        https.plan.extend([200, 503])
+        serving(1)
+        assert https.bodies == [sent[0], sent[1]]  # the second was refused
+        serving(2, timedelta(minutes=1))
+        assert https.bodies == [sent[0], *sent[1:2], *sent[1:]]
+
     def test_dead_destination_slows_nobody(
         self, cast: Cast, flow: Flow, https: Https, serving: Rounds, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -310,4 +348,34 @@ class TestNothingIsLost:
         arrived = [payload for _topic, payload in first + again.wait_for(8)]
         again.stop()
         assert sorted(set(arrived)) == sorted(sent)
+        assert {state for state, _tries in states(to)} == {DeliveryState.DELIVERED}
+
+    def test_broker_that_refuses_hangs_and_is_cut_off(
+        self,
+        cast: Cast,
+        flow: Flow,
+        reachable: None,
+        certificates: Certificates,
+        serving: Rounds,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("flows.senders.CONNECT_SECONDS", 0.5)
+        monkeypatch.setattr("flows.senders.TOTAL_SECONDS", 0.5)
+        broker = Broker(certificates)
+        broker.start()
+        gate = Gate(broker.port)
+        to = destination(flow, kind="mqtt", host="localhost", port=gate.port, topic="things/{identifier}")
+        sent = self.send([factories.internet_device(cast.project, in_flow=flow) for _ in range(4)], 6)
+        for does in ("refuse", "hang", "half"):
+            gate.does = does
+            serving(1, timedelta(minutes=10))
+        assert gate.halved
+        assert Delivery.objects.filter(state=DeliveryState.WAITING).exists()
+        gate.does = "open"
+        serving(6, timedelta(minutes=10))
+        arrived = [payload for _topic, payload in broker.wait_for(len(sent))]
+        gate.stop()
+        broker.stop()
+        assert sorted(set(arrived)) == sorted(sent)
+        assert self.in_order(list(dict.fromkeys(arrived)))
         assert {state for state, _tries in states(to)} == {DeliveryState.DELIVERED}

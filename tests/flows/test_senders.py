@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codec import tokens
 from flows import addresses, senders, signing
 from flows.models import Destination, Flow
 from flows.senders import HttpsSender, Parcel
@@ -43,7 +46,7 @@ class TestHttps:
         assert (request.path, request.body, headers["Content-Type"]) == ("/in?key=1", BODY, "application/json")
         assert headers["Host"] == f"localhost:{https.port}"
         assert headers["Things-Plug-UUID"] == str(to.uuid)
-        assert headers["Things-Message-Token"] == signing.message_token(BODY, SECRET)
+        assert headers["Things-Message-Token"] == tokens.message_token(BODY, SECRET)
         assert (headers["Things-Delivery-Id"], headers["Things-Delivery-Attempt"]) == (str(uuid.UUID(int=1)), "3")
         assert headers["Things-Signature"] == signing.signature(
             BODY, SECRET, delivery=headers["Things-Delivery-Id"], timestamp=int(headers["Things-Timestamp"])
@@ -192,6 +195,24 @@ class TestMqtt:
             sender.close()
             broker.stop()
         assert sender.send(parcel()).error
+
+    def test_broker_that_never_answers(
+        self, flow: Flow, reachable: None, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Connected, encrypted, and not a word."""
+        monkeypatch.setattr(senders, "CONNECT_SECONDS", 0.3)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificates.pem)
+        with socket.create_server(("127.0.0.1", 0)) as plain, context.wrap_socket(plain, server_side=True) as listening:
+            held: list[socket.socket] = []
+            taking = threading.Thread(target=lambda: held.append(listening.accept()[0]))
+            taking.start()
+            port = listening.getsockname()[1]
+            assert tried(destination(flow, kind="mqtt", host="localhost", port=port, topic="t")).error == (
+                "It did not answer in time."
+            )
+            taking.join(5)
+            held[0].close()
 
     def test_private_address_and_wrong_certificate(self, flow: Flow, certificates: Certificates, settings: Any) -> None:
         to = destination(flow, kind="mqtt", host="localhost", port=free_port(), topic="t")

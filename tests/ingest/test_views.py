@@ -166,7 +166,9 @@ def test_unknown_device_costs_the_queries_of_a_known_one(cast: Cast) -> None:
     device = factories.m2m_device(cast.project)
     assert statements(lambda: views.find_sender("IMEI", device.m2m.imei)) == 1
     assert statements(lambda: views.find_sender("IMEI", "000000000000000")) == 1
-    assert views.find_sender("IMEI", device.m2m.imei) == views.Sender(device.pk, factories.SECRET, active=True)
+    assert views.find_sender("IMEI", device.m2m.imei) == views.Sender(
+        device.pk, factories.SECRET, active=True, base_name=device.m2m.base_name
+    )
     assert len(views.find_sender("DVNUUID", "00000000-0000-0000-0000-000000000000").secret) == 40
 
 

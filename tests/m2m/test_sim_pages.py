@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django_scopes import scopes_disabled
 
-from accounts.models import AuditEntry, Membership, Role
-from devices import import_file
+from accounts.models import AuditEntry, Membership, Project, Role
+from devices import import_file, network
 from devices.models import Category, Connection, Device, DeviceType
 from m2m import sim_file
 from m2m.models import SimCard, SimStatus, SimulatedSim
 from m2m.numbers import e164, with_check_digit
+from m2m.sim_list import Asked
 from tests import factories
 from tests.cast import Cast
 
-ICCIDS = [with_check_digit(f"89310800000000{number:04d}") for number in range(1, 8)]
+ICCIDS = [with_check_digit(f"89310899000000{number:04d}") for number in range(1, 8)]
 
 
 @pytest.fixture
@@ -74,12 +77,41 @@ def test_file_has_what_the_list_shows_and_comes_in_again(cast: Cast, cards: list
         SimCard.objects.filter(pk=cards[2].pk).update(rate_plan="=Plan()")
     answer = cast.client(cast.viewer).get("/sims/sim-cards.csv?linked=free&sort=msisdn")
     assert answer["Content-Type"].startswith("text/csv") and "attachment" in answer["Content-Disposition"]
-    assert "'=Plan()" in answer.content.decode()
-    table = import_file.read(answer.content)
+    content = b"".join(answer.streaming_content)
+    assert "'=Plan()" in content.decode()
+    table = import_file.read(content)
     assert [row[0] for _number, row in table.rows] == [cards[1].iccid, cards[0].iccid, cards[2].iccid]
     assert table.rows[0][1][:5] == [cards[1].iccid, "+31970000001", "inventory", "Plan A", "yes"]
-    report = sim_file.take_in(project=cast.project, content=answer.content, actor=cast.operator)
+    report = sim_file.take_in(project=cast.project, content=content, actor=cast.operator)
     assert (report.added, report.changed, report.unchanged, report.problems) == (0, 0, 3, [])
+
+
+def test_file_is_streamed_in_the_order_of_the_list(
+    cast: Cast, cards: list[SimCard], monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(sim_file, "ROWS_AT_ONCE", 2)
+    with scopes_disabled():
+        asked = Asked(sort="-iccid").cards().filter(project=cast.project)
+        with django_assert_num_queries(1):
+            chunks = sim_file.stream(asked)
+        with django_assert_num_queries(2):
+            table = import_file.read(b"".join(chunks))
+    assert [row[0] for _number, row in table.rows] == sorted((card.iccid for card in cards), reverse=True)
+    linked = next(row for _number, row in table.rows if row[0] == cards[3].iccid)
+    assert linked[6] == "Pump" and len(linked[7]) == 15
+
+
+def test_file_has_all_cards_however_many(cast: Cast) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO m2m_simcard (project_id, iccid, msisdn, status, rate_plan, early_access, created_at,"
+            " carrier_says, trouble, release_attempts) SELECT %s, '8931' || lpad(n::text, 15, '0'), '', 'inventory',"
+            " '', false, now(), '', '', 0 FROM generate_series(1, 20500) AS n",
+            [cast.project.pk],
+        )
+    answer = cast.client(cast.viewer).get("/sims/sim-cards.csv")
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert len(lines) == 20_501 and len({line.split(",")[0] for line in lines}) == 20_501
 
 
 def sent(cast: Cast, content: str, **fields: Any) -> Any:
@@ -90,13 +122,63 @@ def sent(cast: Cast, content: str, **fields: Any) -> Any:
 def test_file_adds_and_changes_cards(cast: Cast, cards: list[SimCard]) -> None:
     rows = f"ICCID;msisdn;Rate plan;Early_access;Status\n{ICCIDS[4]};0031 970 12 34 56;Plan D;ja;active\n"
     answer = sent(cast, rows + f"{ICCIDS[0]};;Plan Z;no;\n{ICCIDS[2]};;;no;\n")
-    assert answer.status_code == 200 and "1 added, 1 changed, 1 as they were." in answer.content.decode()
+    said = "1 added, 1 changed, 0 put into a device, 1 as they were."
+    assert answer.status_code == 200 and said in answer.content.decode()
     with scopes_disabled():
         added, changed = SimCard.objects.get(iccid=ICCIDS[4]), SimCard.objects.get(iccid=ICCIDS[0])
         assert (added.msisdn, added.rate_plan, added.early_access) == ("+31970123456", "Plan D", True)
         # The status is the carrier's to say, and an empty cell says nothing.
         assert (added.status, changed.rate_plan, changed.msisdn) == ("inventory", "Plan Z", "+31970000002")
-        assert AuditEntry.objects.get(action="sims.imported").after == {"added": 1, "changed": 1}
+        assert AuditEntry.objects.get(action="sims.imported").after == {"added": 1, "changed": 1, "linked": 0}
+
+
+def bare(project: Project, name: str) -> Device:
+    """An M2M device with network info and without a SIM card."""
+    device = factories.m2m_device(project, name=name, connection=Connection.NOT_LINKED)
+    with scopes_disabled():
+        SimCard.objects.filter(device=device).delete()
+    return device
+
+
+def test_file_puts_cards_into_devices_by_imei_or_name(cast: Cast, cards: list[SimCard]) -> None:
+    one, two, pump = bare(cast.project, "One"), bare(cast.project, "Two"), cards[3]
+    rows = f"ICCID,Device,IMEI\n{ICCIDS[0]},,{one.identifier}\n{ICCIDS[4]},Two,\n{pump.iccid},Pump,\n{ICCIDS[1]},,\n"
+    answer = sent(cast, rows)
+    assert "1 added, 0 changed, 2 put into a device, 2 as they were." in answer.content.decode()
+    with scopes_disabled():
+        inside = dict(SimCard.objects.exclude(device=None).values_list("iccid", "device_id"))
+        assert inside == {ICCIDS[0]: one.pk, ICCIDS[4]: two.pk, pump.iccid: pump.device_id}
+        assert set(Device.objects.filter(pk__in=[one.pk, two.pk]).values_list("connection_status", flat=True)) == {
+            Connection.PENDING_CREATE
+        }
+        assert AuditEntry.objects.filter(action="sim.linked", device_id__in=[one.pk, two.pk]).count() == 2
+
+
+def test_file_that_cannot_put_each_card_into_its_device_writes_nothing(cast: Cast, cards: list[SimCard]) -> None:
+    one, foreign = bare(cast.project, "One"), bare(cast.elsewhere, "Foreign")
+    for _ in range(2):
+        bare(cast.project, "Twin")
+    rows = [
+        f"{ICCIDS[0]},Foreign,", f"{ICCIDS[1]},,{foreign.identifier}", f"{ICCIDS[2]},Twin,", f"{ICCIDS[4]},Pump,",
+        f"{cards[3].iccid},One,", f"{ICCIDS[5]},One,", f"{ICCIDS[6]},,{one.identifier}",
+    ]  # fmt: skip
+    page = html.unescape(sent(cast, "ICCID,Device,IMEI\n" + "\n".join(rows) + "\n").content.decode())
+    assert re.findall(r'<td class="m-end">(\d+)</td>', page) == ["2", "3", "4", "5", "6", "8"]
+    for sentence in ("no M2M device of this name", "Several M2M devices", f"has the SIM card {cards[3].iccid}",
+                     "is in another device", "two SIM cards into this device"):  # fmt: skip
+        assert sentence in page
+    with scopes_disabled():
+        assert not SimCard.objects.filter(iccid=ICCIDS[5]).exists()
+
+
+def test_file_is_undone_whole_where_a_device_is_busy(cast: Cast, cards: list[SimCard]) -> None:
+    one, two = bare(cast.project, "One"), bare(cast.project, "Two")
+    with scopes_disabled():
+        network.request_registration(device=two, actor=cast.operator)
+    page = sent(cast, f"ICCID,Device\n{ICCIDS[0]},One\n{ICCIDS[1]},Two\n").content.decode()
+    assert "The network is still at work on this device" in page
+    with scopes_disabled():
+        assert not SimCard.objects.filter(device=one).exists()
 
 
 def test_file_with_a_wrong_row_writes_nothing_and_names_each(cast: Cast, cards: list[SimCard]) -> None:

@@ -15,6 +15,7 @@ from django_scopes import scopes_disabled
 from accounts.models import AuditEntry, Membership, Role
 from devices import network
 from devices.models import Category, Connection, Device, DeviceType, NetworkTask
+from m2m.forms import M2mNetworkForm
 from m2m.models import M2mIdentity, SimCard, SimStatus
 from m2m.numbers import with_check_digit
 from tests import factories
@@ -78,14 +79,14 @@ def test_tab_shows_identity_and_sim(cast: Cast, device: Device) -> None:
         assert text in page
 
 
-@pytest.mark.parametrize("action", ["", "secret/", "sim/", "unlink/"])
+@pytest.mark.parametrize("action", ["", "secret/", "base-name/", "sim/", "unlink/"])
 def test_tab_and_actions_are_hidden_from_strangers(cast: Cast, device: Device, action: str) -> None:
     client = cast.client(cast.stranger)
     assert client.get(url(device, action)).status_code == 404
     assert action == "" or client.post(url(device, action)).status_code == 404
 
 
-@pytest.mark.parametrize("action", ["secret/", "sim/", "unlink/"])
+@pytest.mark.parametrize("action", ["secret/", "base-name/", "sim/", "unlink/"])
 def test_actions_are_refused_to_a_read_only_account(cast: Cast, device: Device, action: str) -> None:
     before = secret_of(device)
     client = cast.client(cast.viewer)
@@ -97,7 +98,7 @@ def test_actions_are_refused_to_a_read_only_account(cast: Cast, device: Device, 
 def test_tab_offers_a_read_only_account_no_controls(cast: Cast, device: Device) -> None:
     seen_by_operator = body_of(cast.client(cast.operator).get(url(device)).content.decode())
     seen_by_viewer = body_of(cast.client(cast.viewer).get(url(device)).content.decode())
-    for action in ("secret/", "sim/", "unlink/"):
+    for action in ("secret/", "base-name/", "sim/", "unlink/"):
         assert url(device, action) in seen_by_operator
         assert url(device, action) not in seen_by_viewer
 
@@ -111,7 +112,7 @@ def test_device_without_network_info_is_led_to_the_network_step(cast: Cast) -> N
     device = factories.device(cast.project, "own-m2m")
     page = body_of(cast.client(cast.operator).get(url(device)).content.decode())
     assert "Link connectivity" in page and f'href="/devices/{device.pk}/network/"' in page
-    for action in ("secret/", "sim/", "unlink/"):
+    for action in ("secret/", "base-name/", "sim/", "unlink/"):
         assert cast.client(cast.operator).get(url(device, action)).status_code == 200
     assert cast.client(cast.operator).post(url(device, "secret/"), follow=True).redirect_chain
     assert cast.client(cast.operator).post(url(device, "sim/"), {"sim": "1"}).status_code == 422
@@ -363,3 +364,40 @@ def test_sims_ask_the_same_number_of_queries_for_2_and_for_20(cast: Cast, device
             factories.m2m_device(cast.project)
             factories.sim(cast.project)
     assert counts[0] == counts[1] <= 6
+
+
+# --- the base name of the firmware ---
+
+
+def test_base_name_of_the_firmware_is_given_once_recorded_and_taken_back(cast: Cast, device: Device) -> None:
+    client = cast.client(cast.operator)
+    assert client.post(url(device, "base-name/"), {"own_name": "device-name"}).status_code == 302
+    assert client.post(url(device, "base-name/"), {"own_name": "device-name"}).status_code == 302
+    assert "device-name" in cast.client(cast.viewer).get(url(device)).content.decode()
+    other = factories.m2m_device(cast.elsewhere)
+    stranger = cast.client(cast.stranger)
+    answer = stranger.post(url(other, "base-name/"), {"own_name": "device-name"})
+    assert answer.status_code == 422 and "in use already" in answer.content.decode()
+    assert client.post(url(device, "base-name/"), {"own_name": ""}).status_code == 302
+    assert stranger.post(url(other, "base-name/"), {"own_name": "device-name"}).status_code == 302
+    before_and_after = [(entry.before, entry.after) for entry in recorded("m2m.base_name_changed")]
+    assert sorted((before["base_name"], after["base_name"]) for before, after in before_and_after) == [
+        ("", "device-name"), ("", "device-name"), ("device-name", "")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["-a", "a b", "é", "a\x00", "urn:dev:IMEI:490154203237518:", "a" * 81])
+def test_base_name_that_cannot_be_one_is_refused(cast: Cast, device: Device, name: str) -> None:
+    assert cast.client(cast.operator).post(url(device, "base-name/"), {"own_name": name}).status_code == 422
+    assert M2mIdentity.objects.get(device=device).own_name is None
+
+
+def test_base_name_of_the_firmware_stays_when_network_info_is_corrected(cast: Cast) -> None:
+    device = factories.m2m_device(cast.project)
+    M2mIdentity.objects.filter(device=device).update(own_name="device-name")
+    with scopes_disabled():
+        sim, imei = SimCard.objects.get(device=device), M2mIdentity.objects.get(device=device).imei
+        form = M2mNetworkForm({"imei": imei, "sim": str(sim.pk), "secret": ""}, device=device)
+        assert form.is_valid(), form.errors
+        form.save(actor=cast.operator)
+    assert M2mIdentity.objects.get(device=device).own_name == "device-name"

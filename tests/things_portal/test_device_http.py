@@ -19,8 +19,10 @@ from codec import tokens
 from devices.models import Device, DeviceType
 from downlinks import services as downlinks
 from downlinks.models import Downlink, State
+from flows import destination_inbox as inbox
+from flows.models import Received
 from ingest import pipeline, simulated
-from ingest.models import SimulatedSender
+from ingest.models import RefusedMessage, SimulatedSender
 from internet.models import InternetIdentity
 from m2m.models import M2mIdentity
 from tests import factories
@@ -62,11 +64,11 @@ def web(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def sdk_request(body: bytes, token: str) -> bytes:
+def sdk_request(body: bytes, token: str, path: str = M2M, host: str = "m.m") -> bytes:
     """What the SDK writes: these header lines in this order, and bare LF at their ends (reference, section 2.2)."""
     lines = [
-        f"POST {M2M} HTTP/1.1",
-        "Host: m.m",
+        f"POST {path} HTTP/1.1",
+        f"Host: {host}",
         "Content-Type: application/json",
         f"Things-Message-Token: {token}",
         f"Content-Length: {len(body)}",
@@ -90,7 +92,8 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
         for body, secret, published in VECTORS:
             device = factories.m2m_device(cast.project, secret=secret, in_flow=flow)
             assert tokens.message_token(body, secret) == published
-            # "device-name" is no base name of a device here, and the published token belongs to that very body.
+            # "device-name" is no base name by the platform's own rules (reference, 3.1: urn:dev:<kind>:<id>:), and only
+            # names a device where the portal has been told so. See the next test.
             status, answer = server.talk(sdk_request(body, published))
             assert (status, b"bad-base-name" in answer) == (400, True)
             own = body.replace(b"device-name", M2mIdentity.objects.get(device=device).base_name.encode())
@@ -105,6 +108,48 @@ def test_client_of_the_sdk_with_its_published_tokens(cast: Cast, tmp_path: Path)
                 assert read_answer(line) == (200, b"")
     values = reported(device)
     assert len(waiting()) == 5 and {"temperature", "pressure", "power", "humidity"} <= set(values)
+
+
+@pytest.mark.parametrize(("body", "secret", "published"), VECTORS, ids=[secret for _b, secret, _t in VECTORS])
+def test_published_messages_of_the_sdk_are_taken_as_they_are(
+    cast: Cast, tmp_path: Path, body: bytes, secret: str, published: str
+) -> None:
+    """To the byte, with the published token and bare-LF lines: the device has the name of the vectors."""
+    device = factories.m2m_device(cast.project, secret=secret, in_flow=factories.flow(cast.project))
+    person = cast.client(cast.operator)
+    person.post(f"/devices/{device.pk}/m2m/base-name/", {"own_name": "device-name"})
+    other = "0" + published[1:]
+    with web(tmp_path) as server:
+        assert server.talk(sdk_request(body, published)) == (200, b"")
+        wrong = server.talk(sdk_request(body, other))
+        # Nobody learns from outside that a device has that name.
+        assert wrong == server.talk(sdk_request(body.replace(b"device-name", b"device-same"), other))
+        assert wrong[0] == 400 and b"bad-base-name" in wrong[1]
+        wait_for(lambda: RefusedMessage.objects.filter(device=device).exists(), "the refusal", log=server.log)
+    [entry] = waiting()
+    assert (entry.body, entry.meta["device_id"]) == (body, device.pk)
+    values = reported(device)
+    assert values["humidity"] and ("temperature" in values) == (secret == "MYKEY")
+    page = person.get(f"/devices/{device.pk}/m2m/").content.decode()
+    assert "device-name" in page and "Token does not fit" in page
+
+
+@pytest.mark.parametrize(("body", "secret", "published"), VECTORS, ids=[secret for _b, secret, _t in VECTORS])
+def test_published_tokens_as_they_are(cast: Cast, tmp_path: Path, body: bytes, secret: str, published: str) -> None:
+    """Both vectors to the byte, written by the SDK's client with its bare-LF lines, to the running portal: whoever has
+    the secret is told that the token fits, and with any other that it does not."""
+    flow, keys = factories.flow(cast.project), {secret: "k" * 43, "MYKEY3": "x" * 43}
+    for shared, key in keys.items():
+        factories.destination(flow, shared, secrets={"shared_secret": shared}, inbox_hash=inbox.hashed(key))
+    with web(tmp_path) as server:
+        for key in keys.values():
+            assert server.talk(sdk_request(body, published, f"/test-endpoints/{key}/", "localhost"))[0] == 204
+    found = {row.destination.name: row for row in Received.objects.select_related("destination")}
+    assert {name: (row.body, row.proved) for name, row in found.items()} == {
+        secret: (body, True), "MYKEY3": (body, False)
+    }  # fmt: skip
+    page = cast.client(cast.viewer).get(f"/destinations/{found[secret].destination_id}/").content.decode()
+    assert published in page and html.escape(body.decode()) in page and "Does not fit" not in page
 
 
 def test_waiting_instruction_comes_in_the_answer_to_the_sdk(cast: Cast, tmp_path: Path) -> None:
@@ -191,8 +236,10 @@ def test_simulated_devices_send_and_follow_instructions(cast: Cast, tmp_path: Pa
         values = reported(device)
         assert (values["interval"], values["mode"], values["on"]) == (1, "days", True)
         assert "temperature" in values
-    # A portal that is away is no error.
-    assert simulated.step(f"http://127.0.0.1:{free_port()}", soon + timedelta(minutes=9)) == 0
+    # A portal that is away is no error: they try again soon.
+    later = soon + timedelta(minutes=9)
+    assert simulated.step(f"http://127.0.0.1:{free_port()}", later) == 0
+    assert {sender.next_at - later for sender in SimulatedSender.objects.all()} == {timedelta(seconds=10)}
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"{}", b"[]", b'[1,{"n":1}]', b'[{"n":"interval","v":"x"}]'])

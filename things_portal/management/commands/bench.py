@@ -23,7 +23,20 @@ from django_scopes import scopes_disabled
 
 from accounts.models import User
 from devices.models import Device
-from things_portal.bench import dispatch, export, findings, fleet, flows, intake, jobs, load, lora, pages, twins
+from things_portal.bench import (
+    deliveries,
+    dispatch,
+    export,
+    findings,
+    fleet,
+    flows,
+    intake,
+    jobs,
+    load,
+    lora,
+    pages,
+    twins,
+)
 from things_portal.bench.pages import PageTime
 
 
@@ -37,7 +50,7 @@ class Command(BaseCommand):
         parser.add_argument("--fleet", type=int, default=1_000_000)
         parser.add_argument("--finished", type=int, default=1_000_000, help="instructions, beside those that wait")
         parser.add_argument("--waiting", type=int, help="devices with an instruction that waits (default: all)")
-        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch", "flows"]
+        parts = ["pages", "lora", "fleet", "twin", "export", "intake", "jobs", "dispatch", "flows", "deliveries"]
         parser.add_argument("--only", choices=parts, help="one part of it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,7 +59,7 @@ class Command(BaseCommand):
 
     def bench(self, options: dict[str, Any]) -> None:
         only = options["only"]
-        if only not in {"twin", "dispatch", "flows"}:
+        if only not in {"twin", "dispatch", "flows", "deliveries"}:
             seconds = load.prepare(options["devices"])
             if seconds:
                 self.stdout.write(f"loaded {options['devices']:,} devices in {seconds:.0f} s")
@@ -68,7 +81,9 @@ class Command(BaseCommand):
         self.machine()
         if only in {None, "dispatch"}:
             self.dispatch(options["devices"], options["waiting"] or options["devices"], options["finished"])
-        if only == "dispatch":
+        if only in {None, "deliveries"}:
+            self.deliveries(options["messages"])
+        if only in {"dispatch", "deliveries"}:
             return
         with stack() as (port, web):
             if only in {None, "pages"}:
@@ -124,6 +139,13 @@ class Command(BaseCommand):
                 f"{row.fastest:14,.0f}{row.alone[0]:14.0f}{row.alone[1]:8.0f}{row.alone[2]:9.0f}"
                 f"{row.asked:10.2f}{row.ended:10.2f}"
             )
+
+    def deliveries(self, messages: int) -> None:
+        self.stdout.write(
+            f"\n{'HTTPS deliveries, one deliverer':42}{'messages':>10}{'a second':>10}{'wait beside':>13}"
+        )
+        for row in deliveries.measure(messages):
+            self.stdout.write(f"{row.what:42}{row.messages:10,}{row.rate:10,.0f}{row.beside:13,}")
 
     def machine(self) -> None:
         with connection.cursor() as cursor:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Project, Role, Subscription, User
-from codec import senml
+from codec import senml, tokens
 from codec.measurements import Measurement
 from devices import network, services
 from devices.models import Category, Device, DeviceType
@@ -220,8 +220,9 @@ class Command(BaseCommand):
         }
         for flow in flows.values():
             facts = {"name": f"Test endpoint of {flow.name}", "description": "Shows what a receiver would get."}
+            secrets = {"shared_secret": tokens.new_secret()}
             made = destination_services.create(
-                project=flow.project, kind=Kind.TEST, facts=facts, secrets={}, actor=self.operator
+                project=flow.project, kind=Kind.TEST, facts=facts, secrets=secrets, actor=self.operator
             )
             destination_services.link(flow=flow, destination=made, actor=self.operator)
         for project, entries in LORA.items():
