@@ -1,8 +1,8 @@
 """What may keep a Flow from doing its work (F3): a small set of rules, each with a sentence and what to do about it.
 
 The same rules make the rows of All Flows, its filter, the Flow's page, and the Flows tab of a device; there a device
-of its own says what it knows better (``devices.flow_problems``). They come with the rows of a query, one look into an
-index each; what would take a look at every device is kept as data (``Flow.unfit``, ``Flow.troubled``).
+of its own says what it knows better (``devices.flow_problems``). They come of the rows of the Flows and of their links
+to destinations; what would take a look at every device is kept as data (``Flow.unfit``, ``Flow.troubled``).
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django_stubs_ext import StrOrPromise
 
 from .deliveries import CIRCUIT
 from .forms import decoder_label
-from .models import Flow, FlowDestination
+from .models import Destination, Flow, FlowDestination
 
 # Destinations of one Flow that are named in a sentence.
 NAMED: Final = 3
@@ -36,12 +35,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``kind``: its name in the filter. ``condition``: which Flows it holds for. ``text``: the sentence, of a Flow of
-    :func:`annotated` for which it holds."""
+    """``kind``: its name in the filter. ``condition``: which Flows it holds for; ``holds``: the same of a Flow of
+    :func:`told`. ``text``: the sentence, of such a Flow for which it holds."""
 
     slug: str
     kind: StrOrPromise
     condition: Q
+    holds: Callable[[Any], bool]
     text: Callable[[Any], str]
     remedy: StrOrPromise
 
@@ -49,23 +49,37 @@ class Rule:
 # The links to devices are above the Flows; they are known by their relation alone.
 device_links = Flow._meta.get_field("device_links").related_model._base_manager.filter(flow=OuterRef("pk"))
 _links = FlowDestination.objects.filter(flow=OuterRef("pk"))
-_failing = _links.filter(destination__enabled=True, destination__failures__gte=CIRCUIT)
-_disabled = _links.filter(destination__enabled=False)
+# Of a Flow of :func:`told`: its links to destinations.
+LINKS: Final = "told_links"
+
+
+def _failing(flow: Any) -> list[Destination]:
+    linked = (link.destination for link in getattr(flow, LINKS))
+    return [one for one in linked if one.enabled and one.failures >= CIRCUIT]
+
+
+def _disabled(flow: Any) -> list[Destination]:
+    return [link.destination for link in getattr(flow, LINKS) if not link.destination.enabled]
 
 
 def _failing_text(flow: Any) -> str:
-    return (
-        _("The destination %(name)s fails: %(error)s Its messages wait.")
-        % {
-            "name": flow.failing[0],
-            "error": flow.failing_errors[0],
-        }
-        if len(flow.failing) == 1
-        else _("Destinations fail, and their messages wait: %s.") % _list(flow.failing)
-    )
+    failing = _failing(flow)
+    if len(failing) > 1:
+        return _("Destinations fail, and their messages wait: %s.") % _names(failing)
+    return _("The destination %(name)s fails: %(error)s Its messages wait.") % {
+        "name": failing[0].name,
+        "error": failing[0].error,
+    }
 
 
-def _list(names: list[str]) -> str:
+def _disabled_text(flow: Any) -> str:
+    disabled = _disabled(flow)
+    text = ngettext("The destination %s is disabled.", "Destinations are disabled: %s.", len(disabled))
+    return text % _names(disabled)
+
+
+def _names(destinations: list[Destination]) -> str:
+    names = [one.name for one in destinations]
     return ", ".join([*names[:NAMED], "…"] if len(names) > NAMED else names)
 
 
@@ -82,6 +96,7 @@ RULES: Final = (
         "disabled",
         gettext_lazy("Disabled"),
         Q(enabled=False),
+        lambda flow: not flow.enabled,
         lambda flow: _("This Flow is disabled: the data of its devices is not processed here."),
         gettext_lazy("Edit the Flow and enable it."),
     ),
@@ -89,6 +104,7 @@ RULES: Final = (
         "empty",
         gettext_lazy("No device"),
         ~Q(Exists(device_links)),
+        lambda flow: flow.is_empty,
         lambda flow: _("There is no device in this Flow yet."),
         gettext_lazy("Link devices on the page of the Flow, or each on its Flows tab."),
     ),
@@ -96,6 +112,7 @@ RULES: Final = (
         "unfit",
         gettext_lazy("Decoding does not fit"),
         Q(unfit__gt=0),
+        lambda flow: flow.unfit > 0,
         _unfit_text,
         gettext_lazy("Choose another decoding for the Flow, or unlink these devices."),
     ),
@@ -103,59 +120,56 @@ RULES: Final = (
         "codec",
         gettext_lazy("Codec has trouble"),
         Q(troubled__gt=0),
-        lambda flow: ngettext(
-            "The codec of %(count)d device here could not read its newest message, or warns.",
-            "The codecs of %(count)d devices here could not read their newest message, or warn.",
-            flow.troubled,
-        )
-        % {"count": flow.troubled},
+        lambda flow: flow.troubled > 0,
+        lambda flow: (
+            ngettext(
+                "The codec of %(count)d device here could not read its newest message, or warns.",
+                "The codecs of %(count)d devices here could not read their newest message, or warn.",
+                flow.troubled,
+            )
+            % {"count": flow.troubled}
+        ),
         gettext_lazy("Read what the codec says on the page of the Flow, and correct the codec of the device type."),
     ),
     Rule(
         "no-destination",
         gettext_lazy("No destination"),
         ~Q(Exists(_links)),
+        lambda flow: not getattr(flow, LINKS),
         lambda flow: _("It has no destination: its data stays in the portal."),
         gettext_lazy("Link a destination, if its data should go to a system of yours."),
     ),
     Rule(
         "failing",
         gettext_lazy("Destination fails"),
-        Q(Exists(_failing)),
+        Q(Exists(_links.filter(destination__enabled=True, destination__failures__gte=CIRCUIT))),
+        lambda flow: bool(_failing(flow)),
         _failing_text,
         gettext_lazy("Look at the destination and correct what is wrong; what waits is sent when it works again."),
     ),
     Rule(
         "destination-disabled",
         gettext_lazy("Destination disabled"),
-        Q(Exists(_disabled)),
-        lambda flow: ngettext(
-            "The destination %s is disabled.", "Destinations are disabled: %s.", len(flow.idle)
-        ) % _list(flow.idle),
+        Q(Exists(_links.filter(destination__enabled=False))),
+        lambda flow: bool(_disabled(flow)),
+        _disabled_text,
         gettext_lazy("Enable the destination, or unlink it from the Flow."),
     ),
-)  # fmt: skip
+)
 BY_SLUG: Final = {rule.slug: rule for rule in RULES}
 ANY: Final = "any"
 # What concerns the Flow as a whole, also where it is seen from one of its devices.
 OF_DESTINATIONS: Final = frozenset({"no-destination", "failing", "destination-disabled"})
 
 
-def _field(slug: str) -> str:
-    return f"is_{slug.replace('-', '_')}"
-
-
-def annotated(rows: QuerySet[Flow]) -> QuerySet[Flow]:
-    """The Flows with what the rules say of each, for :func:`of`."""
-
-    def few(links: QuerySet[FlowDestination], field: str) -> ArraySubquery:
-        ordered = links.order_by("destination__name", "destination_id")
-        return ArraySubquery(ordered.values(f"destination__{field}")[: NAMED + 1])
-
-    rules = {_field(rule.slug): ExpressionWrapper(rule.condition, output_field=BooleanField()) for rule in RULES}
-    return rows.annotate(
-        **rules, failing=few(_failing, "name"), failing_errors=few(_failing, "error"), idle=few(_disabled, "name")
-    )
+def told(rows: QuerySet[Flow], *, devices: bool = True) -> QuerySet[Flow]:
+    """The Flows with what the rules ask of each, for :func:`of`; one query more, of their destinations. ``devices``:
+    whether it is asked that there are any."""
+    columns = [f"destination__{name}" for name in ("name", "enabled", "failures", "error")]
+    links = FlowDestination.objects.select_related("destination").only("flow", *columns)
+    ordered = links.order_by("destination__name", "destination_id")
+    rows = rows.prefetch_related(Prefetch("destination_links", ordered, to_attr=LINKS))
+    return rows.annotate(is_empty=~Exists(device_links)) if devices else rows
 
 
 def having(rows: QuerySet[Flow], kind: str) -> QuerySet[Flow]:
@@ -168,17 +182,8 @@ def having(rows: QuerySet[Flow], kind: str) -> QuerySet[Flow]:
 
 
 def of(flow: Any, *, only: Collection[str] = BY_SLUG) -> list[Problem]:
-    """The problems of a Flow of :func:`annotated`, of these rules."""
+    """The problems of a Flow of :func:`told`, of these rules."""
     if flow.deletion_asked_at is not None:
         return []
-    return [
-        Problem(rule.slug, rule.text(flow), str(rule.remedy))
-        for rule in RULES
-        if rule.slug in only and getattr(flow, _field(rule.slug))
-    ]
-
-
-def counted(flow: Any, *, unfit: int) -> None:
-    """Tell a Flow of :func:`annotated` what has just been counted, in place of what is kept."""
-    flow.unfit = unfit
-    setattr(flow, _field("unfit"), unfit > 0)
+    rules = (rule for rule in RULES if rule.slug in only)
+    return [Problem(rule.slug, rule.text(flow), str(rule.remedy)) for rule in rules if rule.holds(flow)]

@@ -49,9 +49,9 @@ def flow_list(request: PersonRequest) -> HttpResponse:
 
 
 def _rows(ids: list[int]) -> list[dict[str, Any]]:
-    """Flows with their devices, counted so far, and their problems; in the order of ``ids``, in one query."""
+    """Flows with their devices, counted so far, and their problems; in the order of ``ids``."""
     counted = RawCount(problems.device_links.values("device_id")[: MOST_COUNTED + 1])
-    found = problems.annotated(Flow.objects.filter(pk__in=ids).annotate(devices=counted).select_related("project"))
+    found = problems.told(Flow.objects.filter(pk__in=ids).annotate(devices=counted).select_related("project"))
     rows = {flow.pk: flow for flow in found}
     return [_row(rows[pk]) for pk in ids if pk in rows]
 

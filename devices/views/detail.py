@@ -18,12 +18,11 @@ from accounts.models import AuditEntry, Role
 from codec import decoders
 from common.htmx import page, wants_partial
 from common.states import StateConflict
-from devices import capabilities, codecs, connectivity, deletion, services, tabs, timeline
+from devices import capabilities, codecs, connectivity, deletion, flow_problems, services, tabs, timeline
 from devices.access import device_view
 from devices.capabilities import Capability, NotAllowedForType
 from devices.forms import DeviceForm
 from devices.models import Connection, Device, Encoder, NetworkTask
-from flows.models import Flow
 
 ENTRIES_PER_PAGE = 20
 DECODERS = {"senml": "SenML", **decoders.LABELS}
@@ -70,7 +69,7 @@ def cards_context(device: Device, request: HttpRequest, *, active: str) -> dict[
         "network_task": task,
         "underway": UNDERWAY[NetworkTask.Operation(task.operation)]() if task else "",
         "has_network_info": waits and network.has_network_info(device),
-        "flows": list(Flow.objects.filter(device_links__device=device).order_by("name", "pk")),
+        "flows": flow_problems.of_device(device),
         "codec_problem": problem,
         "can_change": can_change,
         "may_switch": can_change and capabilities.has(device, Capability.SWITCH),

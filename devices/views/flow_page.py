@@ -62,12 +62,12 @@ def flow_page(request: PersonRequest, flow: Flow) -> HttpResponse:
 
 def _around(flow: Flow, projects: list[int], total: int, *, can_change: bool) -> dict[str, Any]:
     """What the page says beside the devices."""
-    told = problems.annotated(Flow.objects.filter(pk=flow.pk)).first()
+    told = problems.told(Flow.objects.filter(pk=flow.pk)).first()
     if told is None:
         raise Http404
     if total <= SORTED_BY_NAME:
         # So few are counted at once; of more, the number is as it was counted last.
-        problems.counted(told, unfit=flow_checks.unfit(told))
+        told.unfit = flow_checks.unfit(told)
     return {
         "decoder": decoder_label(flow.decoder),
         # Codecs in trouble have a list of their own.

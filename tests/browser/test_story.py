@@ -70,7 +70,7 @@ def test_lora_device_from_the_wizard_to_a_delivered_instruction(visit: Visit) ->
     link_to_flow(page, device, "Climate")
 
     page.goto(f"{device}lora/history/")
-    frames = page.locator("main")
+    frames = page.locator("#frames-rows")
     for kind in ("Join request", "Join accept", "Uplink", "Downlink"):
         expect(frames.get_by_text(kind).first).to_be_visible()
 

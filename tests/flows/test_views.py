@@ -42,7 +42,7 @@ class TestList:
         for number in range(20):
             factories.flow(cast.project, f"F{number}")
             if number in {1, 19}:
-                with django_assert_num_queries(6):
+                with django_assert_num_queries(7):
                     client.get("/flows/")
 
     def test_wrong_method_is_refused(self, cast: Cast) -> None:
