@@ -123,6 +123,15 @@ def chosen(flow: Flow, ids: Sequence[int], projects: Sequence[int]) -> Chosen:
     )
 
 
+def processed(flow: Flow) -> tuple[int, int]:
+    """Of its devices, how many are in no other enabled Flow, and how many are: what only this one processes comes
+    first."""
+    links = FlowLink.objects.filter(flow=flow)
+    others = FlowLink.objects.filter(device_id=OuterRef("device_id"), flow__enabled=True).exclude(flow=flow)
+    total, elsewhere = links.count(), links.filter(Exists(others)).count()
+    return total - elsewhere, elsewhere
+
+
 @transaction.atomic
 def link(*, flow: Flow, ids: Sequence[int], actor: User) -> int:
     """Put devices of the Flow's Project into it; how many were not in it before. Raises DeviceError where the Flow is

@@ -21,6 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from accounts.access import PersonRequest, in_projects, public
 from accounts.models import Role
+from common.forms import TypedNameForm
 from common.htmx import page
 
 from . import deliveries
@@ -163,18 +164,18 @@ def arrive(request: HttpRequest, key: str) -> HttpResponse:
 @destination_view("GET", "POST", see=Role.OPERATOR)
 def delete(request: PersonRequest, destination: Destination) -> HttpResponse:
     """After the name was typed: secrets and what waits are lost."""
-    typed = request.POST.get("name", "").strip() if request.method == "POST" else None
-    if typed == destination.name:
+    form = TypedNameForm(request.POST if request.method == "POST" else None, name=destination.name)
+    if request.method == "POST" and form.is_valid():
         services.delete(destination=destination, actor=request.user)
         messages.success(request, _("The destination %s is deleted.") % destination.name)
         return redirect("flows:destinations")
     context = {
         "nav": "flows",
         "destination": destination,
-        "typed": typed,
+        "form": form,
         "flows": destination.flows.order_by("name", "pk"),
     }
-    return page(request, "flows/destination_delete.html", context, status=200 if typed is None else 422)
+    return page(request, "flows/destination_delete.html", context, status=422 if form.errors else 200)
 
 
 @destination_view("POST", see=Role.OPERATOR)

@@ -48,8 +48,11 @@ class FlowForm(forms.Form):
     )
 
     def __init__(self, data: Any = None, *, flow: Flow | None = None, projects: list[Project] | None = None) -> None:
-        names = ("name", "description", "decoder", "enabled")
+        names = ("name", "description", "decoder")
         super().__init__(data, initial={name: getattr(flow, name) for name in names} if flow else {"enabled": True})
+        if flow is not None:
+            # Its page enables and disables it, and says first what that means.
+            del self.fields["enabled"]
         self.projects = {str(project.pk): project for project in projects or []}
         if flow is None and len(self.projects) > 1:
             choices = [("", _("Choose a Project")), *((key, row.name) for key, row in self.projects.items())]

@@ -98,7 +98,7 @@ RULES: Final = (
         Q(enabled=False),
         lambda flow: not flow.enabled,
         lambda flow: _("This Flow is disabled: the data of its devices is not processed here."),
-        gettext_lazy("Edit the Flow and enable it."),
+        gettext_lazy("Enable the Flow to process it."),
     ),
     Rule(
         "empty",

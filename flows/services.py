@@ -38,9 +38,9 @@ def create_flow(
 
 
 @transaction.atomic
-def edit_flow(*, flow: Flow, actor: User, name: str, description: str, decoder: str, enabled: bool) -> Flow:
+def edit_flow(*, flow: Flow, actor: User, name: str, description: str, decoder: str) -> Flow:
     """Change what is given. Raises FlowGone, and ValidationError where the Project has another Flow of this name."""
-    wanted = {"name": name.strip(), "description": description.strip(), "decoder": decoder, "enabled": enabled}
+    wanted = {"name": name.strip(), "description": description.strip(), "decoder": decoder}
     # The row as it is now, not as the page was: the record says what really changed.
     held = Flow.objects.select_for_update(no_key=True).filter(pk=flow.pk, deletion_asked_at=None).first()
     if held is None:
@@ -62,6 +62,19 @@ def edit_flow(*, flow: Flow, actor: User, name: str, description: str, decoder: 
         after=changed,
     )
     return held
+
+
+@transaction.atomic
+def set_enabled(*, flow: Flow, enabled: bool, actor: User) -> bool:
+    """Whether it processes data from now on; True where that is new. Raises FlowGone."""
+    rows = Flow.objects.filter(pk=flow.pk, deletion_asked_at=None)
+    if not rows.filter(enabled=not enabled).update(enabled=enabled):
+        if not rows.exists():
+            raise FlowGone
+        return False
+    action = "flow.enabled" if enabled else "flow.disabled"
+    audit.record(project_id=flow.project_id, actor=actor, action=action, target=flow.name)
+    return True
 
 
 HOLD = "SELECT FROM flows_flow WHERE id = %s AND deletion_asked_at IS NULL FOR KEY SHARE"

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
-from common.htmx import page
+from common.htmx import page, wants_partial
 
 from . import problems, services
 from .access import flow_view
@@ -42,6 +42,7 @@ def flow_list(request: PersonRequest) -> HttpResponse:
         "rows": _rows(list(found.object_list)),
         "kind": kind,
         "kinds": [("", _("All")), (problems.ANY, _("With warnings")), *((r.slug, r.kind) for r in problems.RULES)],
+        "part": wants_partial(request),
         "kept": f"warning={kind}&" if kind else "",
         "may_add": bool(request.person.projects_with(Role.OPERATOR)),
     }

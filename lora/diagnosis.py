@@ -22,11 +22,6 @@ WEAK, VERY_WEAK, SLOWEST, SINGLE, LOCATABLE, LOCATED, FAILED, CARRIES = 32, 64, 
 JOINS: Final = JOIN_REQUEST | JOIN_ACCEPT
 _COUNTED: Final = CONFIRMED | WEAK | VERY_WEAK | SLOWEST | SINGLE | LOCATABLE | LOCATED
 
-# Estimated signal power at the best gateway, in dBm; SF12 ends at about -137. The first leaves 12 dB to it, the usual
-# margin for bad weather or something in the way; at the second most of that is gone. Above the first a low power is the
-# network's own doing: it takes data rate and transmit power (ADR) to where 10 dB are left, which at SF9 is about -122.
-WEAK_ESP, VERY_WEAK_ESP = -125.0, -130.0
-
 # SF12; and "one gateway" from here on only: at faster rates the network itself has narrowed the device's reach (ADR).
 SLOWEST_FACTOR, SLOW_FACTOR = 12, 10
 # A position from the times of arrival takes three gateways.

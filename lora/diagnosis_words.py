@@ -11,6 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django_stubs_ext import StrOrPromise
 
+from common.radio import VERY_WEAK_ESP, WEAK_ESP
+
 from . import diagnosis as d
 from .diagnosis_rules import Code, Finding, Step
 
@@ -270,8 +272,10 @@ SEEN: Final[Mapping[Code, Callable[[Mapping[str, Any]], str]]] = {
     Code.SILENT: _silent,
     Code.LOSS: lambda seen: _("%(lost)s of %(sent)s messages were lost: %(part)s.")
     % {**seen, "part": _share(seen["share"])},
-    Code.WEAK_SIGNAL: lambda seen: _("%(weak)s of %(messages)s messages under -125 dBm, %(very_weak)s under -130 dBm.")
-    % seen,
+    Code.WEAK_SIGNAL: lambda seen: _(
+        "%(weak)s of %(messages)s messages under %(limit)d dBm, %(very_weak)s under %(lower)d dBm."
+    )
+    % {**seen, "limit": WEAK_ESP, "lower": VERY_WEAK_ESP},
     Code.FAILED_DOWNLINKS: lambda seen: _("%(failures)s failures, %(count)s of them because %(words)s (%(cause)s).")
     % {**seen, "words": _CAUSES.get(seen["cause"], _("of the same code of the network"))},
     Code.MAC_UNANSWERED: lambda seen: _("%(unanswered)s of %(asked)s requests of the network without an answer.")

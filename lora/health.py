@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Exists, OuterRef, QuerySet
 
+from common.radio import VERY_WEAK_ESP, WEAK_ESP
 from devices.models import Device, DeviceState, Health
 
 from . import diagnosis as d
@@ -94,8 +95,8 @@ def seen(key: Key, event: RadioEvent) -> Seen:
         d.UP
         | (event.confirmed and d.CONFIRMED)
         | (event.ack and d.ACK)
-        | (esp < d.WEAK_ESP and d.WEAK)
-        | (esp < d.VERY_WEAK_ESP and d.VERY_WEAK)
+        | (esp < WEAK_ESP and d.WEAK)
+        | (esp < VERY_WEAK_ESP and d.VERY_WEAK)
         | (factor == d.SLOWEST_FACTOR and d.SLOWEST)
         | (factor >= d.SLOW_FACTOR and gateways == 1 and d.SINGLE)
         | (gateways >= d.LEAST_TO_LOCATE and d.LOCATABLE)
@@ -264,8 +265,8 @@ _BITS: Final = {
     "failed": d.FAILED,
     "carries": d.CARRIES,
     "confirmed": d.CONFIRMED,
-    "weak_esp": d.WEAK_ESP,
-    "very_weak_esp": d.VERY_WEAK_ESP,
+    "weak_esp": WEAK_ESP,
+    "very_weak_esp": VERY_WEAK_ESP,
     "slowest_factor": d.SLOWEST_FACTOR,
     "slow_factor": d.SLOW_FACTOR,
     "least": d.LEAST_TO_LOCATE,

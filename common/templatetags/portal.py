@@ -20,6 +20,7 @@ from django.utils.translation import get_language, gettext_lazy, pgettext_lazy
 from django.utils.translation import gettext as _
 
 from common import partitions
+from common.radio import VERY_WEAK_ESP, WEAK_ESP
 
 register = template.Library()
 
@@ -109,8 +110,8 @@ UNKNOWN: Final = Look("wait", "circle-dashed", "")
 SIGNAL: Final = (
     (-100.0, 5, pgettext_lazy("signal", "excellent")),
     (-110.0, 4, pgettext_lazy("signal", "good")),
-    (-120.0, 3, pgettext_lazy("signal", "fair")),
-    (-130.0, 2, pgettext_lazy("signal", "weak")),
+    (WEAK_ESP, 3, pgettext_lazy("signal", "fair")),
+    (VERY_WEAK_ESP, 2, pgettext_lazy("signal", "weak")),
     (float("-inf"), 1, pgettext_lazy("signal", "very weak")),
 )
 # Words of a moment's precision, and as datetime names them.

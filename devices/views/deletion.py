@@ -10,12 +10,12 @@ from django.utils.translation import gettext as _
 
 from accounts.access import PersonRequest
 from accounts.models import Role
+from common.forms import TypedNameForm
 from common.htmx import page
 from common.states import StateConflict
 from devices import capabilities, connectivity, deletion
 from devices.access import device_view
 from devices.capabilities import Capability
-from devices.forms import TypedNameForm
 from devices.models import Device
 from flows.models import Flow
 

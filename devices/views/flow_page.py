@@ -1,5 +1,6 @@
 """The page of a Flow (F4): what it is, its warnings, destinations, devices, and the last messages through it; its
-devices linked and unlinked from there, and its end. It stands here, above the Flows, for what it says of devices."""
+devices linked and unlinked from there, the Flow enabled, disabled and deleted. It stands here, above the Flows, for
+what it says of devices."""
 
 from __future__ import annotations
 
@@ -18,17 +19,19 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.access import PersonRequest, in_projects
 from accounts.models import Role
+from common.forms import TypedNameForm
 from common.htmx import page, wants_partial
 from devices import flow_checks, flow_deletion, flow_devices, flow_messages, flow_problems
 from devices.errors import DeviceError
 from devices.flow_devices import SORTED_BY_NAME
-from devices.forms import TypedNameForm
 from devices.models import FlowLink
 from flows import problems
 from flows.access import flow_view
 from flows.deliveries import CIRCUIT
+from flows.errors import FlowGone
 from flows.forms import decoder_label
 from flows.models import Destination, Flow
+from flows.services import set_enabled
 from flows.views import gone
 
 # Destinations that are offered to choose from.
@@ -174,6 +177,36 @@ def unlink_devices(request: PersonRequest, flow: Flow) -> HttpResponse:
 def _ids(texts: Iterable[str]) -> list[int]:
     found = [int(text) for text in texts if text.isascii() and text.isdecimal() and len(text) < 19]
     return sorted(set(found))[:MOST_CHOSEN]
+
+
+# --- whether it processes ---
+
+
+@flow_view("POST")
+def enable(request: PersonRequest, flow: Flow) -> HttpResponse:
+    return _set_enabled(request, flow, enabled=True, told=_("The Flow is enabled: new data is processed."))
+
+
+@flow_view("GET", "POST", see=Role.OPERATOR)
+def disable(request: PersonRequest, flow: Flow) -> HttpResponse:
+    """GET asks first, and says what it means for the devices."""
+    if request.method == "POST":
+        return _set_enabled(request, flow, enabled=False, told=_("The Flow is disabled."))
+    if flow.deletion_asked_at is not None:
+        return gone(request)
+    only_here, elsewhere = flow_devices.processed(flow)
+    destinations = list(flow.destinations.only("pk", "name").order_by("name", "pk"))
+    context = {"nav": "flows", "flow": flow, "only_here": only_here, "elsewhere": elsewhere}
+    return page(request, "flows/disable.html", context | {"destinations": destinations})
+
+
+def _set_enabled(request: PersonRequest, flow: Flow, *, enabled: bool, told: str) -> HttpResponse:
+    try:
+        set_enabled(flow=flow, enabled=enabled, actor=request.user)
+    except FlowGone:
+        return gone(request)
+    messages.success(request, told)
+    return redirect("flows:flow", flow_id=flow.pk)
 
 
 # --- its end ---

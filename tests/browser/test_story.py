@@ -138,16 +138,18 @@ def test_portal_in_use_is_found_searched_and_sorted(visit: Visit) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("Trailer 0417")
 
 
-def test_read_only_account_looks_and_finds_no_control(visit: Visit) -> None:
+@pytest.mark.parametrize(
+    ("name", "own"), [("House 1 – north bed", ("lora/", "lora/history/")), ("Reefer 20-114", ("m2m/",))]
+)
+def test_read_only_account_looks_and_finds_no_control(visit: Visit, name: str, own: tuple[str, ...]) -> None:
     page = visit(VIEWER)
-    expect(page.get_by_text("House 1 – north bed")).to_be_visible()
-    assert page.get_by_text("Trailer 0417").count() == 0
+    expect(page.get_by_text(name)).to_be_visible()
     assert page.get_by_role("link", name="Add device").count() == 0
-    page.get_by_text("House 1 – north bed").click()
+    page.get_by_text(name).click()
     page.wait_for_url(re.compile(r"/devices/\d+/\w+"))
     device = re.search(r"/devices/\d+/", page.url)
     assert device
-    for tab in ("device/", "flows/", "send/", "twin/", "lora/", "lora/history/"):
+    for tab in ("device/", "flows/", "send/", "twin/", *own):
         page.goto(f"{device[0]}{tab}")
         forms = page.locator("main form[method=post]")
         assert forms.count() == 0, f"{tab} has a form for a read-only account"

@@ -67,8 +67,9 @@ def test_moment_of_nothing_says_never() -> None:
 
 @pytest.mark.parametrize(
     ("esp", "bars", "word"),
-    [(-80, 5, "excellent"), (-100, 5, "excellent"), (-100.1, 4, "good"), (-120, 3, "fair"), (-141, 1, "very weak")],
-)
+    [(-80, 5, "excellent"), (-100, 5, "excellent"), (-100.1, 4, "good"), (-125, 3, "fair"),
+     (-125.1, 2, "weak"), (-130, 2, "weak"), (-130.1, 1, "very weak")],
+)  # fmt: skip
 def test_signal_has_bars_number_and_word(esp: float, bars: int, word: str) -> None:
     html = portal.signal(esp)
     assert html.count('class="on"') == bars

@@ -64,6 +64,8 @@ def test_page_tells_what_goes_and_asks_for_the_name(cast: Cast, device: Device) 
 def test_wrong_name_deletes_nothing(cast: Cast, device: Device, typed: str) -> None:
     response = cast.client(cast.operator).post(url(device), {"typed": typed})
     assert response.status_code == 422
+    shown = response.content.decode()
+    assert 'id="id_typed_error"' in shown and "Nothing is saved yet" not in shown
     assert not being_deleted(device)
 
 

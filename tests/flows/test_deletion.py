@@ -80,7 +80,10 @@ class TestQuestion:
 
     @pytest.mark.parametrize("typed", ["", "climate", "Climate!"])
     def test_another_name_deletes_nothing(self, cast: Cast, flow: Flow, typed: str) -> None:
-        assert delete(cast, flow, typed).status_code == 422
+        response = delete(cast, flow, typed)
+        assert response.status_code == 422
+        shown = response.content.decode()
+        assert 'id="id_typed_error"' in shown and "Nothing is saved yet" not in shown
         assert Flow.objects.filter(pk=flow.pk, enabled=True, deletion_asked_at=None).exists()
 
     def test_read_only_stranger_and_wrong_method(self, cast: Cast, flow: Flow) -> None:

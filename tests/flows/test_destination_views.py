@@ -109,8 +109,10 @@ class TestEdit:
         made = factories.destination(flow, "Receiver")
         client = cast.client(cast.operator)
         assert flow.name in client.get(f"/destinations/{made.pk}/delete/").content.decode()
-        assert client.post(f"/destinations/{made.pk}/delete/", {"name": "Other"}).status_code == 422
-        assert client.post(f"/destinations/{made.pk}/delete/", {"name": "Receiver"}).status_code == 302
+        response = client.post(f"/destinations/{made.pk}/delete/", {"typed": "Other"})
+        assert response.status_code == 422
+        assert 'id="id_typed_error"' in response.content.decode()
+        assert client.post(f"/destinations/{made.pk}/delete/", {"typed": "Receiver"}).status_code == 302
         assert not Destination.objects.exists()
         assert not FlowDestination.objects.exists()
 

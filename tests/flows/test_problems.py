@@ -70,7 +70,7 @@ def test_rule_shows_in_the_row_on_the_page_and_as_a_filter(
     spoil(well)
     flow_checks.check()
     tasks.count_trouble_of_flows()
-    assert said in text("/flows/")
+    assert said in text("/flows/") and str(problems.BY_SLUG[kind].remedy) in text("/flows/")
     assert names(text("/flows/?warning=any")) == ["Well"]
     for each in problems.BY_SLUG:
         assert names(text(f"/flows/?warning={each}")) == (["Well"] if each == kind else []), each
@@ -96,6 +96,14 @@ def test_filter_is_a_part_and_its_pages_keep_it(cast: Cast, monkeypatch: pytest.
     assert names(part) == ["A"]
     assert "<html" not in part
     assert "?warning=empty&amp;page=2" in part
+    assert '<span class="count" id="flow-count" hx-swap-oob="true">2</span>' in part
+
+
+def test_count_in_the_heading_is_of_what_is_shown(cast: Cast, well: Flow) -> None:
+    factories.flow(cast.project, "Empty")
+    client = cast.client(cast.viewer)
+    assert '<span class="count" id="flow-count">2</span>' in client.get("/flows/").content.decode()
+    assert '<span class="count" id="flow-count">1</span>' in client.get("/flows/?warning=empty").content.decode()
 
 
 def test_two_flows_cost_as_many_queries_as_twenty(cast: Cast, django_assert_num_queries: Any) -> None:
@@ -189,7 +197,8 @@ def test_tab_of_a_device_names_the_problem_and_leads_to_the_flow(cast: Cast, wel
     device = well.device_links.get().device
     Destination.objects.update(failures=9, error="No answer.")
     text = html.unescape(cast.client(cast.viewer).get(f"/devices/{device.pk}/flows/").content.decode())
-    assert re.search(rf'<a href="/flows/{well.pk}/" title="[^"]+">The destination Receiver fails: No answer\.', text)
+    assert "The destination Receiver fails: No answer. Its messages wait." in text
+    assert str(problems.BY_SLUG["failing"].remedy) in text
     assert "Receiver fails" in html.unescape(
         cast.client(cast.viewer).get(f"/devices/{device.pk}/device/").content.decode()
     ), "behind the sign on the tab's link"

@@ -9,6 +9,7 @@ import pytest
 from django_scopes import scopes_disabled
 
 from accounts.models import AuditEntry, Membership, Role
+from devices import services
 from flows.models import Flow
 from tests import factories
 from tests.cast import Cast
@@ -33,7 +34,7 @@ class TestList:
             factories.device(cast.project, in_flow=flow)
         html = cast.client(cast.viewer).get("/flows/").content.decode()
         assert names(html) == ["Climate"]
-        assert re.search(r'class="right num m-end2" data-label="Devices">3<', html)
+        assert re.search(r'class="right num [^"]*m-end2" data-label="Devices">3<', html)
         assert "/flows/add/" not in html
         assert names(cast.client(cast.stranger).get("/flows/").content.decode()) == ["Theirs"]
 
@@ -154,15 +155,14 @@ class TestFlow:
 class TestEdit:
     def test_changes_are_saved_and_recorded(self, cast: Cast) -> None:
         flow = factories.flow(cast.project, "Old")
-        fields = {key: value for key, value in FIELDS.items() if key != "enabled"}
-        response = cast.client(cast.operator).post(f"/flows/{flow.pk}/edit/", fields)
+        response = cast.client(cast.operator).post(f"/flows/{flow.pk}/edit/", FIELDS)
         assert response["Location"] == f"/flows/{flow.pk}/"
         saved = flows()[0]
-        assert (saved.name, saved.decoder, saved.enabled) == ("Climate", "cayenne-lpp", False)
+        assert (saved.name, saved.decoder, saved.enabled) == ("Climate", "cayenne-lpp", True)
         with scopes_disabled():
             entry = AuditEntry.objects.get(action="flow.edited")
         assert entry.before["name"] == "Old"
-        assert entry.after == {"name": "Climate", "description": "Houses", "decoder": "cayenne-lpp", "enabled": False}
+        assert entry.after == {"name": "Climate", "description": "Houses", "decoder": "cayenne-lpp"}
 
     def test_nothing_changed_is_nothing_recorded(self, cast: Cast) -> None:
         flow = factories.flow(cast.project, "Climate")
@@ -184,3 +184,77 @@ class TestEdit:
         assert cast.client(cast.viewer).post(f"/flows/{flow.pk}/edit/", FIELDS).status_code == 403
         assert cast.client(cast.operator).delete(f"/flows/{flow.pk}/edit/").status_code == 405
         assert flows()[0].name == "Old"
+
+
+class TestEnabled:
+    def recorded(self) -> list[str]:
+        with scopes_disabled():
+            rows = AuditEntry.objects.filter(action__in=("flow.enabled", "flow.disabled")).order_by("pk")
+            return list(rows.values_list("action", flat=True))
+
+    def test_disabled_after_a_question_and_enabled_at_once(self, cast: Cast) -> None:
+        flow = factories.flow(cast.project, "Climate")
+        client, page = cast.client(cast.operator), f"/flows/{flow.pk}/"
+        html = client.get(page).content.decode()
+        assert f'href="{page}disable/"' in html and f'action="{page}enable/"' not in html
+        assert "Disable Climate?" in client.get(f"{page}disable/").content.decode()
+        assert flows()[0].enabled
+        assert client.post(f"{page}disable/")["Location"] == page
+        assert not flows()[0].enabled
+        html = client.get(page).content.decode()
+        assert f'action="{page}enable/"' in html and f'href="{page}disable/"' not in html
+        assert client.post(f"{page}enable/")["Location"] == page
+        assert flows()[0].enabled
+        assert self.recorded() == ["flow.disabled", "flow.enabled"]
+
+    def test_a_second_time_nothing_is_recorded(self, cast: Cast) -> None:
+        flow = factories.flow(cast.project)
+        client = cast.client(cast.operator)
+        client.post(f"/flows/{flow.pk}/enable/")
+        assert self.recorded() == []
+        for _ in range(2):
+            client.post(f"/flows/{flow.pk}/disable/")
+        assert self.recorded() == ["flow.disabled"]
+
+    def test_question_says_what_it_means_for_the_devices(self, cast: Cast) -> None:
+        flow, other, idle = (factories.flow(cast.project, name) for name in ("Climate", "Other", "Idle"))
+        Flow.objects.with_scopes_disabled().filter(pk=idle.pk).update(enabled=False)
+        factories.destination(flow, "Receiver")
+        for also in (None, idle, other):
+            device = factories.device(cast.project, in_flow=flow)
+            if also:
+                services.link_flow(device=device, flow=also, actor=None)
+        html = cast.client(cast.operator).get(f"/flows/{flow.pk}/disable/").content.decode()
+        assert "2 devices, in no other enabled Flow: their Device Twins do not change any more" in html
+        assert "1 device, in another enabled Flow" in html
+        assert "Receiver" in html
+
+    def test_question_costs_as_many_queries_for_many(self, cast: Cast, django_assert_num_queries) -> None:
+        flow = factories.flow(cast.project)
+        client = cast.client(cast.operator)
+        for number in range(20):
+            factories.device(cast.project, in_flow=flow)
+            if number in {1, 19}:
+                with django_assert_num_queries(7):
+                    client.get(f"/flows/{flow.pk}/disable/")
+
+    @pytest.mark.parametrize("word", ["enable", "disable"])
+    def test_one_that_is_being_deleted_stays_as_it_is(self, cast: Cast, word: str) -> None:
+        flow = factories.flow(cast.project)
+        before = word == "disable"
+        Flow.objects.with_scopes_disabled().update(deletion_asked_at=flow.created_at, enabled=before)
+        assert cast.client(cast.operator).post(f"/flows/{flow.pk}/{word}/")["Location"] == "/flows/"
+        assert flows()[0].enabled == before
+        assert self.recorded() == []
+
+    @pytest.mark.parametrize("word", ["enable", "disable"])
+    def test_read_only_stranger_and_wrong_method(self, cast: Cast, word: str) -> None:
+        flow = factories.flow(cast.project)
+        before = word == "disable"
+        Flow.objects.with_scopes_disabled().update(enabled=before)
+        url = f"/flows/{flow.pk}/{word}/"
+        assert cast.client(cast.viewer).post(url).status_code == 403
+        assert cast.client(cast.stranger).post(url).status_code == 404
+        assert cast.client(cast.operator).put(url).status_code == 405
+        assert f"/{word}/" not in cast.client(cast.viewer).get(f"/flows/{flow.pk}/").content.decode()
+        assert flows()[0].enabled == before

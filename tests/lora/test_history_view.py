@@ -13,6 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from common.templatetags.portal import SIGNAL
 from devices.models import Device
 from lora.history import LATE, MOST_SHOWN, NEAR, PAGE
 from lora.models import FrameKind
@@ -119,6 +120,7 @@ def test_signs_are_explained(cast: Cast, device: Device) -> None:
         "each direction has its own",
     ):
         assert said in legend
+    assert [float(number) for number in re.findall(r"from (-\d+)", legend)] == [bound for bound, *_ in SIGNAL[:-1]]
 
 
 # --- paging, search, filter ---

@@ -203,8 +203,7 @@ class Command(BaseCommand):
         }
         for email, name, role, _what in PEOPLE:
             person = User.objects.create_user(email, PASSWORD, name=name)
-            projects = [self.projects[GREENHOUSES]] if role == Role.VIEWER else self.projects.values()
-            for project in projects:
+            for project in self.projects.values():
                 Membership.objects.create(user=person, project=project, role=role)
         User.objects.create_superuser(SUPPORT[0], PASSWORD, name=SUPPORT[1])
         self.operator = User.objects.get(email=PEOPLE[0][0])
