@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django_stubs_ext import StrOrPromise
 
 from .deliveries import CIRCUIT
 from .forms import decoder_label
-from .models import Destination, Flow, FlowDestination
+from .models import Flow, FlowDestination
 
 # Destinations of one Flow that are named in a sentence.
 NAMED: Final = 3
@@ -49,17 +49,23 @@ class Rule:
 # The links to devices are above the Flows; they are known by their relation alone.
 device_links = Flow._meta.get_field("device_links").related_model._base_manager.filter(flow=OuterRef("pk"))
 _links = FlowDestination.objects.filter(flow=OuterRef("pk"))
-# Of a Flow of :func:`told`: its links to destinations.
-LINKS: Final = "told_links"
+# Of a Flow of :func:`told`: the destinations that it is linked to.
+LINKED: Final = "told_destinations"
 
 
-def _failing(flow: Any) -> list[Destination]:
-    linked = (link.destination for link in getattr(flow, LINKS))
-    return [one for one in linked if one.enabled and one.failures >= CIRCUIT]
+class Linked(NamedTuple):
+    name: str
+    enabled: bool
+    failures: int
+    error: str
 
 
-def _disabled(flow: Any) -> list[Destination]:
-    return [link.destination for link in getattr(flow, LINKS) if not link.destination.enabled]
+def _failing(flow: Any) -> list[Linked]:
+    return [one for one in getattr(flow, LINKED) if one.enabled and one.failures >= CIRCUIT]
+
+
+def _disabled(flow: Any) -> list[Linked]:
+    return [one for one in getattr(flow, LINKED) if not one.enabled]
 
 
 def _failing_text(flow: Any) -> str:
@@ -78,7 +84,7 @@ def _disabled_text(flow: Any) -> str:
     return text % _names(disabled)
 
 
-def _names(destinations: list[Destination]) -> str:
+def _names(destinations: list[Linked]) -> str:
     names = [one.name for one in destinations]
     return ", ".join([*names[:NAMED], "…"] if len(names) > NAMED else names)
 
@@ -135,7 +141,7 @@ RULES: Final = (
         "no-destination",
         gettext_lazy("No destination"),
         ~Q(Exists(_links)),
-        lambda flow: not getattr(flow, LINKS),
+        lambda flow: not getattr(flow, LINKED),
         lambda flow: _("It has no destination: its data stays in the portal."),
         gettext_lazy("Link a destination, if its data should go to a system of yours."),
     ),
@@ -162,14 +168,18 @@ ANY: Final = "any"
 OF_DESTINATIONS: Final = frozenset({"no-destination", "failing", "destination-disabled"})
 
 
-def told(rows: QuerySet[Flow], *, devices: bool = True) -> QuerySet[Flow]:
-    """The Flows with what the rules ask of each, for :func:`of`; one query more, of their destinations. ``devices``:
-    whether it is asked that there are any."""
-    columns = [f"destination__{name}" for name in ("name", "enabled", "failures", "error")]
-    links = FlowDestination.objects.select_related("destination").only("flow", *columns)
-    ordered = links.order_by("destination__name", "destination_id")
-    rows = rows.prefetch_related(Prefetch("destination_links", ordered, to_attr=LINKS))
-    return rows.annotate(is_empty=~Exists(device_links)) if devices else rows
+def told(rows: QuerySet[Flow], *, devices: bool = True) -> list[Any]:
+    """The Flows with what the rules ask of each, for :func:`of`: two queries. ``devices``: whether it is asked that
+    there are any."""
+    flows = list(rows.annotate(is_empty=~Exists(device_links)) if devices else rows)
+    linked: dict[int, list[Linked]] = {flow.pk: [] for flow in flows}
+    if flows:
+        links = FlowDestination.objects.filter(flow__in=linked).order_by("destination__name", "destination_id")
+        for flow_id, *facts in links.values_list("flow_id", *(f"destination__{name}" for name in Linked._fields)):
+            linked[flow_id].append(Linked(*facts))
+    for flow in flows:
+        setattr(flow, LINKED, linked[flow.pk])
+    return flows
 
 
 def having(rows: QuerySet[Flow], kind: str) -> QuerySet[Flow]:

@@ -43,6 +43,13 @@ def signal_text(esp: float, rssi: float | None, snr: float | None) -> str:
     return ", ".join([f"{word.capitalize()}: ESP {esp:.0f} dBm", *filter(None, known)])
 
 
+def kind_words(kind: int, *, confirmed: bool) -> str:
+    """What a frame is, in words."""
+    if kind != FrameKind.DATA:
+        return str(FrameKind(kind).label)
+    return _("Confirmed") if confirmed else _("Unconfirmed")
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A page of frames, newest first.
@@ -96,9 +103,7 @@ class Row:
 
     @property
     def words(self) -> str:
-        if not self.is_data:
-            return str(FrameKind(self.frame.kind).label)
-        return _("Confirmed") if self.frame.confirmed else _("Unconfirmed")
+        return kind_words(self.frame.kind, confirmed=self.frame.confirmed)
 
     @property
     def title(self) -> str:

@@ -65,9 +65,10 @@ def flow_page(request: PersonRequest, flow: Flow) -> HttpResponse:
 
 def _around(flow: Flow, projects: list[int], total: int, *, can_change: bool) -> dict[str, Any]:
     """What the page says beside the devices."""
-    told = problems.told(Flow.objects.filter(pk=flow.pk)).first()
-    if told is None:
+    found = problems.told(Flow.objects.filter(pk=flow.pk))
+    if not found:
         raise Http404
+    told = found[0]
     if total <= SORTED_BY_NAME:
         # So few are counted at once; of more, the number is as it was counted last.
         told.unfit = flow_checks.unfit(told)

@@ -15,7 +15,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from common.templatetags.portal import icon, moment, signal, status, tip
-from lora.history import Row, signal_text
+from lora.history import Row, kind_words, signal_text
 
 register = template.Library()
 
@@ -57,7 +57,7 @@ def _row(row: Row, history_url: str, opened: bool = False) -> str:
         close="?close" if opened else "",
         expanded="true" if opened else "false",
         direction=status("direction", row.direction),
-        words=escape(row.words),
+        words=_words(frame.kind, frame.confirmed, language),
         signs=signs,
         received=moment(frame.received_at, precision="ms"),
         counter=NONE if frame.fcnt is None else f'<span class="quiet">{row.counter_name}</span> {frame.fcnt:d}',
@@ -68,6 +68,11 @@ def _row(row: Row, history_url: str, opened: bool = False) -> str:
         gateways=f"{frame.gateway_count:d}" if up else NONE,
         chevron=icon("chevron-down" if opened else "chevron-right"),
     )
+
+
+@lru_cache(maxsize=64)
+def _words(kind: int, confirmed: bool, _language: str | None) -> str:
+    return escape(kind_words(kind, confirmed=confirmed))
 
 
 @lru_cache(maxsize=4096)
