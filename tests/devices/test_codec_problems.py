@@ -141,7 +141,7 @@ class TestFlow:
         for number in range(10):
             trouble(factories.lora_device(cast.project, in_flow=flow))
             if number in {0, 9}:
-                with django_assert_max_num_queries(16) as captured:
+                with django_assert_max_num_queries(17) as captured:
                     client.get(f"/flows/{flow.pk}/")
                 counts.add(len(captured))
         assert len(counts) == 1
