@@ -17,6 +17,8 @@ pytestmark = pytest.mark.browser
 OPERATOR, VIEWER = "operator@example.com", "viewer@example.com"
 # Of the demo, with messages of some days.
 BUSY = "House 1 – north bed"
+# Rows of a page; what arrives while it stands there comes on top of them.
+PAGE = 50
 WIDTHS = pytest.mark.parametrize("width", [390, 1440])
 
 
@@ -88,15 +90,16 @@ def test_row_arrives_waits_while_paused_and_comes_after(visit: Visit, sending: s
 def test_search_by_the_filters_and_back(visit: Visit, width: int) -> None:
     page = visit(VIEWER, width=width)
     page.goto(busy(page))
-    everything = len(ids(page))
-    assert everything == 50
+    expect(rows(page).nth(PAGE - 1)).to_be_visible()
     page.get_by_text("Filter", exact=True).click()
     page.get_by_label("Direction", exact=True).select_option(label="Downlink")
     page.get_by_label("With MAC commands").check()
     page.locator("#frames-filter").get_by_role("button", name="Show").click()
     page.wait_for_url(re.compile(r"\?direction=down&mac=1$"))
     expect(page.get_by_role("group", name="Filters").get_by_text("With MAC commands")).to_be_visible()
-    assert rows(page).count() == rows(page).filter(has_text="Downlink").filter(has_text="MAC").count() > 0
+    # In one look: rows may come meanwhile.
+    texts = rows(page).all_text_contents()
+    assert texts and all("Downlink" in text and "MAC" in text for text in texts)
     expect(page.get_by_label("With MAC commands")).to_be_checked()  # the panel stays open
 
     page.get_by_label("FPort").fill("x")
@@ -120,10 +123,10 @@ def test_search_by_the_filters_and_back(visit: Visit, width: int) -> None:
 def test_load_more_and_coming_back_to_the_same_place(visit: Visit, width: int) -> None:
     page = visit(VIEWER, width=width)
     page.goto(busy(page))
-    page.get_by_role("link", name="Load more").click()
-    expect(rows(page)).to_have_count(100)
-    page.get_by_role("link", name="Load more").click()
-    expect(rows(page)).to_have_count(150)
+    for loaded in (2, 3):
+        page.get_by_role("link", name="Load more").click()
+        # At least: the device may send meanwhile, which puts a row above them.
+        expect(rows(page).nth(loaded * PAGE - 1)).to_be_visible()
     held = ids(page)
     assert in_order(held)
     place = page.locator(f"[id='{held[140]}']")
