@@ -87,6 +87,8 @@ def open_tab(visit: Visit, played: Station) -> Open:
         if person == OPERATOR:
             played.empty(page)
         page.goto(played.twin)
+        expect(page.locator("[sse-connect]")).to_have_attribute("data-stream", "on")
+        page.evaluate("document.getElementById('twin-values').dataset.old = ''")
         played.send(
             {"n": "temperature", "u": "Cel", "v": 21.5},
             {"n": "firmwareVersion", "u": "string", "vs": "2.4.1"},
@@ -94,6 +96,8 @@ def open_tab(visit: Visit, played: Station) -> Open:
             {"n": "level", "u": "/", "v": 0.5},
         )
         expect(part(page, "Reported")).to_contain_text("FirmwareVersion")
+        # Read again by itself: what the test clicks on is not put anew under the pointer.
+        expect(page.locator("#twin-values[data-old]")).to_have_count(0)
         return page
 
     return opened
