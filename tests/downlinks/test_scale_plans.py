@@ -162,5 +162,12 @@ def test_reports_name_it_by_its_id(devices: list[Device]) -> None:
 
 
 def test_pages_of_the_table(devices: list[Device]) -> None:
-    for before in (None, FINISHED, 3):
+    """Of a device with many: thirty are as well read at once and sorted."""
+    many = 20 * reading.PAGE
+    Downlink.objects.filter(device=devices[1]).delete()
+    with connection.cursor() as cursor:
+        named = {"finished": many, "head": many + 1, "now": T0, "least": devices[1].pk, "from": 1, "to": many + 2}
+        cursor.execute(f"{FILL} WHERE d.id = {devices[1].pk}", named)
+        cursor.execute("ANALYZE downlinks_downlink, accounts_user")
+    for before in (None, many, 3):
         rows_read(lambda before=before: reading.page_of(devices[1], before), at_most=reading.PAGE + 1)
