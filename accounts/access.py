@@ -30,6 +30,7 @@ from django_scopes import scope
 
 from common.problems import Problem
 
+from .backends import memberships_of
 from .models import Membership, Project, Role, User
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,15 +53,14 @@ class Access:
 
 
 class Person:
-    """The signed-in person's Projects and roles, read once per request (one query)."""
+    """The signed-in person's Projects and roles, read once per request, with the person."""
 
     def __init__(self, user: User) -> None:
         self.user = user
 
     @cached_property
     def memberships(self) -> dict[int, Membership]:
-        rows = Membership.objects.filter(user=self.user).select_related("project").order_by("project__name")
-        return {row.project_id: row for row in rows}
+        return {row.project_id: row for row in memberships_of(self.user)}
 
     @property
     def projects(self) -> list[Project]:

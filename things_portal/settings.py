@@ -87,7 +87,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "common.context.portal",
             ],
-            "builtins": ["common.templatetags.portal"],
+            "builtins": ["common.templatetags.addresses", "common.templatetags.portal"],
         },
     },
 ]
@@ -157,6 +157,7 @@ DELIVERY_CA_FILE = env.text("THINGS_DELIVERY_CA_FILE", "")
 # --- people ---
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.PersonBackend"]
 LOGIN_URL = "accounts:sign_in"
 LOGIN_REDIRECT_URL = "devices:list"
 LOGOUT_REDIRECT_URL = "accounts:sign_in"

@@ -119,7 +119,7 @@ class TestList:
         for number in range(20):
             made(cast, f"C{number}")
             if number in {1, 19}:
-                with django_assert_num_queries(5):
+                with django_assert_num_queries(4):
                     client.get("/codecs/")
 
     def test_pages(self, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ class TestPage:
             kept(codec, DOUBLE + f"// {number}\n")
             stored(codec, f"C{number}")
             if number in {1, 8}:
-                with django_assert_num_queries(14):
+                with django_assert_num_queries(13):
                     client.get(url(codec))
 
 

@@ -120,11 +120,11 @@ class TestList:
         client = cast.client(cast.viewer)
         for _ in range(2):
             factories.job(cast.project, devices, created_by=cast.operator)
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(4):
             client.get("/devices/jobs/")
         for _ in range(18):
             factories.job(cast.project, devices, created_by=factories.user())
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(4):
             client.get("/devices/jobs/")
 
 
@@ -209,7 +209,7 @@ class TestJob:
         client = cast.client(cast.viewer)
         for number in (2, 20):
             job = factories.job(cast.project, devices[:1] * number)
-            with django_assert_num_queries(8):
+            with django_assert_num_queries(7):
                 client.get(url(job))
 
 
@@ -410,7 +410,7 @@ class TestSeveralProjects:
 class TestRunning:
     def test_own_running_jobs_are_told(self, cast: Cast, job: Job, django_assert_num_queries) -> None:
         client = cast.client(cast.operator)
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(3):
             part = client.get("/devices/jobs/running/", headers=HTMX)
         assert f'href="{url(job)}"' in body(part)
         assert "Wash 3 of 5" in text(part)

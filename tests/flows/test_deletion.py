@@ -75,7 +75,7 @@ class TestQuestion:
         for number in range(20):
             factories.device(cast.project, in_flow=flow)
             if number in {1, 19}:
-                with django_assert_num_queries(7):
+                with django_assert_num_queries(6):
                     client.get(f"/flows/{flow.pk}/delete/")
 
     @pytest.mark.parametrize("typed", ["", "climate", "Climate!"])

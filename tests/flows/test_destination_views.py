@@ -177,5 +177,5 @@ class TestDeliveries:
         for number in range(20):
             factories.destination(flow, f"D{number}")
             if number in {1, 19}:
-                with django_assert_num_queries(5):
+                with django_assert_num_queries(4):
                     client.get("/destinations/")

@@ -75,7 +75,7 @@ class TestSearch:
         for number in range(20):
             factories.device(cast.project, in_flow=flow)
             if number in {1, 19}:
-                with django_assert_num_queries(16):
+                with django_assert_num_queries(15):
                     client.get(f"/flows/{flow.pk}/")
 
 

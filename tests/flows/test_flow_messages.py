@@ -138,5 +138,5 @@ def test_twenty_devices_cost_as_many_queries_as_two(
         linked_since(flow, now - timedelta(hours=1))
         frame(device, now)
         if number in {1, 19}:
-            with django_assert_num_queries(10):
+            with django_assert_num_queries(9):
                 client.get(f"/flows/{flow.pk}/messages/", headers={"HX-Request": "true"})

@@ -113,7 +113,7 @@ def test_two_flows_cost_as_many_queries_as_twenty(cast: Cast, django_assert_num_
         factories.destination(flow, failures=9, error="No.")
         factories.device(cast.project, in_flow=flow)
         if number in {1, 19}:
-            with django_assert_num_queries(7):
+            with django_assert_num_queries(6):
                 client.get("/flows/?warning=any")
 
 
@@ -214,7 +214,7 @@ def test_tab_of_a_device_costs_as_many_queries_in_many_flows(cast: Cast, django_
         factories.destination(flow)
         services.link_flow(device=device, flow=flow, actor=None)
         if number in {1, 9}:
-            with django_assert_num_queries(7) as captured:
+            with django_assert_num_queries(6) as captured:
                 client.get(f"/devices/{device.pk}/flows/")
             counts.add(len(captured))
     assert len(counts) == 1

@@ -43,7 +43,7 @@ class TestList:
         for number in range(20):
             factories.flow(cast.project, f"F{number}")
             if number in {1, 19}:
-                with django_assert_num_queries(7):
+                with django_assert_num_queries(6):
                     client.get("/flows/")
 
     def test_wrong_method_is_refused(self, cast: Cast) -> None:
@@ -235,7 +235,7 @@ class TestEnabled:
         for number in range(20):
             factories.device(cast.project, in_flow=flow)
             if number in {1, 19}:
-                with django_assert_num_queries(7):
+                with django_assert_num_queries(6):
                     client.get(f"/flows/{flow.pk}/disable/")
 
     @pytest.mark.parametrize("word", ["enable", "disable"])

@@ -159,11 +159,11 @@ def test_value_columns_cost_one_query_and_none_per_row(
 ) -> None:
     client = cast.client(cast.viewer)
     columns = ["name", "reported:temperature", "metadata:batch"]
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         assert len(names(client, col=columns)) == 6
     for number in range(20):
         report(factories.device(cast.project, name=f"F{number}"), temperature=number)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         assert len(names(client, col=columns)) == 26
 
 
@@ -175,7 +175,7 @@ def test_searched_values_are_prepared_once(
     column = ValueColumn.objects.get()
     assert column.filled_to is None
     assert ColumnValue.objects.filter(column=column).count() == 5
-    with django_assert_num_queries(13):  # one for the column, one for those that meet it, one for those here
+    with django_assert_num_queries(12):  # one for the column, one for those that meet it, one for those here
         assert names(client, where="reported:temperature>25") == ["B", "E"]
 
 
