@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.urls import reverse
 from django_stubs_ext import StrOrPromise
+
+from common.addresses import address
 
 from .models import Device
 
@@ -53,7 +54,7 @@ def links(device: Device, active: str) -> list[TabLink]:
         TabLink(
             slug=tab.slug,
             label=str(tab.label),
-            url=reverse(tab.url_name, kwargs={"device_id": device.pk}),
+            url=address(tab.url_name, device_id=device.pk),
             active=tab.slug == active,
             warning=tab.warning(device),
         )
@@ -65,4 +66,4 @@ def links(device: Device, active: str) -> list[TabLink]:
 def url(device: Device, slug: str) -> str:
     """The address of one tab; "" where this device has no such tab. Costs no query."""
     tab = _registered.get(slug)
-    return reverse(tab.url_name, kwargs={"device_id": device.pk}) if tab and tab.shown(device) else ""
+    return address(tab.url_name, device_id=device.pk) if tab and tab.shown(device) else ""

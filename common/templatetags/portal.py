@@ -6,7 +6,7 @@ docs/design-language.md says when to use which; the page ``styleguide.html`` sho
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -190,11 +190,23 @@ def managed(context: template.Context) -> SafeString:
     return tip(icon("lock"), text % {"operator": context.get("operator_name", "")}, "lock")
 
 
-def ago(moment: datetime, now: datetime) -> str:
+class Here(NamedTuple):
+    """What a moment is told by: the person's language and zone, and when it is now."""
+
+    language: str | None
+    zone: tzinfo
+    now: datetime
+
+
+def here() -> Here:
+    return Here(get_language(), timezone.get_current_timezone(), timezone.now())
+
+
+def ago(moment: datetime, told: Here) -> str:
     """How long ago, in one unit, as moments.js keeps it up to date."""
-    seconds = int((now - moment).total_seconds())
+    seconds = int((told.now - moment).total_seconds())
     size = next((size for size in (86400, 3600, 60, 10) if seconds >= size), 0)
-    return _ago(size, seconds // max(size, 1) if size != 10 else seconds, get_language())
+    return _ago(size, seconds // max(size, 1) if size != 10 else seconds, told.language)
 
 
 @lru_cache(maxsize=2048)
@@ -227,20 +239,27 @@ _escaped = lru_cache(maxsize=4096)(escape)
 
 @register.simple_tag
 def moment(
-    value: datetime | None, show: str = "exact", precision: str = "s", note: str = "", never: str = ""
+    value: datetime | None,
+    show: str = "exact",
+    precision: str = "s",
+    note: str = "",
+    never: str = "",
+    told: Here | None = None,
 ) -> SafeString:
     """A moment in the person's time zone, with a pop-up of the other half: how long ago, and the zone's name.
 
     ``show``: "exact" (pop-up says how long ago) or "ago" (pop-up says when exactly, for dense lists).
-    ``precision``: "ms", "s" or "min". ``note``: a sentence added to the pop-up. ``never``: for no moment.
+    ``precision``: "ms", "s" or "min". ``note``: a sentence added to the pop-up. ``never``: for no moment. ``told``: of
+    :func:`here`, asked once by whoever tells many.
     """
     if value is None:
         return format_html('<span class="none">{}</span>', never or _("Never"))
     # Written together and not with format_html: a list has fifty of them, and each took a fifth of a millisecond.
-    local = timezone.localtime(value)
+    told = told or here()
+    local = value.astimezone(told.zone)
     clock = local.time().isoformat(PRECISIONS[precision])
-    exact = f'{_day(local.date(), get_language())} <span class="clock">{clock}</span>'
-    since = f'<span data-ago="{local.isoformat()}">{_escaped(ago(value, timezone.now()))}</span>'
+    exact = f'{_day(local.date(), told.language)} <span class="clock">{clock}</span>'
+    since = f'<span data-ago="{local.isoformat()}">{_escaped(ago(value, told))}</span>'
     shown, hidden = (since, exact) if show == "ago" else (exact, since)
     more = f"<br>{conditional_escape(note)}" if note else ""
     return mark_safe(  # noqa: S308 - digits of moments, and what is escaped above

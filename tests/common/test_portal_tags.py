@@ -41,7 +41,7 @@ def render(source: str, address: str = "/", **context: object) -> str:
     ],
 )
 def test_ago_counts_in_the_largest_whole_unit(seconds: int, text: str) -> None:
-    assert portal.ago(NOON, NOON + timedelta(seconds=seconds)) == text
+    assert portal.ago(NOON, portal.Here("en", UTC, NOON + timedelta(seconds=seconds))) == text
 
 
 def test_moment_shows_the_zone_and_milliseconds() -> None:
