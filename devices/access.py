@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -32,23 +32,31 @@ from . import deletion, types
 from .models import Codec, Device, DeviceType, Job
 
 
-def _device(kwargs: Mapping[str, Any]) -> tuple[str, InProject]:
-    device = (
-        Device.objects.select_related("type", "project", "state", "network_task").filter(pk=kwargs["device_id"]).first()
-    )
+def _device(kwargs: Mapping[str, Any], also: Sequence[str] = ()) -> tuple[str, InProject]:
+    read = Device.objects.select_related("type", "state", "network_task", *also)
+    device = read.filter(pk=kwargs["device_id"]).first()
     if device is None:
         raise Http404
     return "device", device
 
 
-def device_view(*methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR) -> Decorator:
+def _place(request: PersonRequest, device: Device) -> None:
+    """Give the device its Project, which the person's memberships have already."""
+    device.project = request.person.memberships[device.project_id].project
+
+
+def device_view(
+    *methods: str, see: Role = Role.VIEWER, change: Role = Role.OPERATOR, also: Sequence[str] = ()
+) -> Decorator:
     """A view of one device; it receives ``device`` in place of ``device_id``. While the device is being deleted (D9)
-    it is looked at and not changed."""
-    opened = in_projects(see, change=change, methods=methods or ("GET",), resolve=_device, names="device")
+    it is looked at and not changed. ``also``: what is read in the same query, as ``select_related`` names it."""
+    resolve = partial(_device, also=also)
+    opened = in_projects(see, change=change, methods=methods or ("GET",), resolve=resolve, names="device")
 
     def decorate(function: Callable[..., HttpResponse]) -> View:
         @wraps(function)
         def view(request: PersonRequest, device: Device, **kwargs: Any) -> HttpResponse:
+            _place(request, device)
             if deletion.is_under_way(device):
                 if request.method not in SAFE:
                     messages.warning(request, _("Nothing was changed: the device is being deleted."))
@@ -68,6 +76,7 @@ def device_resource(*methods: str, see: Role = Role.VIEWER, change: Role = Role.
     def decorate(function: Callable[..., HttpResponse]) -> View:
         @wraps(function)
         def view(request: PersonRequest, device: Device, **kwargs: Any) -> HttpResponse:
+            _place(request, device)
             if request.method not in SAFE and deletion.is_under_way(device):
                 raise Problem(HTTPStatus.CONFLICT, _("Nothing was changed: the device is being deleted."))
             return function(request, device=device, **kwargs)

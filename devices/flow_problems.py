@@ -25,7 +25,7 @@ HELD: Final = "flows_told"
 def of_device(device: Device) -> list[Flow]:
     """The Flows of the device with what :func:`of` needs, read once for each device object: two queries."""
     if HELD not in vars(device):
-        linked = Flow.objects.filter(device_links__device=device).select_related("project")
+        linked = Flow.objects.filter(device_links__device=device)
         setattr(device, HELD, problems.told(linked.order_by("name", "pk"), devices=False))
     held: list[Flow] = getattr(device, HELD)
     return held

@@ -43,7 +43,7 @@ class Internet(Connectivity):
         return InternetIdentity.objects.filter(device=device).exists()
 
     def card(self, device: Device) -> Card:
-        identity = InternetIdentity.objects.filter(device=device).first()
+        identity: InternetIdentity | None = getattr(device, "internet", None)
         return Card(
             title=_("Internet"),
             lines=[

@@ -219,8 +219,10 @@ def sweep_silent(now: datetime, limit: int = SWEEP) -> tuple[int, list[int]]:
 
 def held(device_id: int) -> Summary | None:
     """The device's summary as the last batch left it."""
-    state = Radio.objects.filter(pk=device_id).values_list("state", flat=True).first()
-    return Summary.of(orjson.loads(state)) if state else None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT state FROM lora_radio WHERE device_id = %s", [device_id])
+        found = cursor.fetchone()
+    return Summary.of(orjson.loads(found[0])) if found else None
 
 
 def remove(device_id: int) -> None:

@@ -81,7 +81,7 @@ class Lora(Connectivity):
         return LoraIdentity.objects.filter(device=device).exists()
 
     def card(self, device: Device) -> Card:
-        identity = LoraIdentity.objects.filter(device=device).first()
+        identity: LoraIdentity | None = getattr(device, "lora", None)
         return Card(
             title=_("LoRa"),
             lines=[{"label": "DevEUI", "kind": "identifier", "value": identity.dev_eui if identity else ""}],

@@ -69,8 +69,8 @@ class M2m(Connectivity):
         return M2mIdentity.objects.filter(device=device).exists()
 
     def card(self, device: Device) -> Card:
-        identity = M2mIdentity.objects.filter(device=device).first()
-        sim = SimCard.objects.filter(device=device).first()
+        identity: M2mIdentity | None = getattr(device, "m2m", None)
+        sim: SimCard | None = getattr(device, "sim", None)
         action: dict[str, Any] = {}
         if identity and has(device, Capability.SECRETS):
             # M2, M3; the card of a managed device stays in it.

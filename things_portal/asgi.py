@@ -119,6 +119,7 @@ def settle() -> None:
     reverse("devices:list")
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

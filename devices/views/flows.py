@@ -26,6 +26,8 @@ from .detail import frame, question
 @device_view("GET")
 def flows(request: PersonRequest, device: Device) -> HttpResponse:
     linked = flow_problems.of_device(device)
+    for flow in linked:
+        flow.project = request.person.memberships[flow.project_id].project
     rows = [{"flow": flow, "problems": flow_problems.of(flow, device)} for flow in linked]
     context = frame(device, request, active="flows") | {
         "rows": rows,

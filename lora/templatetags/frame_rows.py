@@ -11,10 +11,9 @@ from django import template
 from django.template.defaultfilters import floatformat
 from django.utils.html import conditional_escape, escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from common.templatetags.portal import icon, moment, signal, status, tip
+from common.templatetags.portal import Here, here, icon, moment, signal, status, tip
 from lora.history import Row, kind_words, signal_text
 
 register = template.Library()
@@ -35,18 +34,19 @@ ROW: Final = (
 @register.simple_tag(takes_context=True)
 def frame_rows(context: template.Context, rows: Iterable[Row]) -> SafeString:
     """The rows of a page, closed. Reads ``history_url`` from the context."""
-    return mark_safe("".join(_row(row, context["history_url"]) for row in rows))  # noqa: S308 - each is safe
+    told, history_url = here(), context["history_url"]
+    return mark_safe("".join(_row(row, history_url, told) for row in rows))  # noqa: S308 - each is safe
 
 
 @register.simple_tag(takes_context=True)
 def frame_row(context: template.Context, row: Row, opened: bool = False) -> SafeString:
     """``opened``: its details stand below it. Reads ``history_url`` from the context."""
-    return mark_safe(_row(row, context["history_url"], opened))  # noqa: S308 - as said below
+    return mark_safe(_row(row, context["history_url"], here(), opened))  # noqa: S308 - as said below
 
 
-def _row(row: Row, history_url: str, opened: bool = False) -> str:
+def _row(row: Row, history_url: str, told: Here, opened: bool = False) -> str:
     """Everything put in is a number, escaped, or a piece that is safe: format_html asks so of each again."""
-    frame, language, key = row.frame, get_language(), row.key
+    frame, language, key = row.frame, told.language, row.key
     up = row.uplink
     signs = _signs(
         frame.ack, row.has_data, row.has_mac, row.located, frame.delivered, not row.unreadable, language
@@ -59,7 +59,7 @@ def _row(row: Row, history_url: str, opened: bool = False) -> str:
         direction=status("direction", row.direction),
         words=_words(frame.kind, frame.confirmed, language),
         signs=signs,
-        received=moment(frame.received_at, precision="ms"),
+        received=moment(frame.received_at, precision="ms", told=told),
         counter=NONE if frame.fcnt is None else f'<span class="quiet">{row.counter_name}</span> {frame.fcnt:d}',
         factor=f"SF{frame.spreading_factor:d}" if frame.spreading_factor else NONE,
         rssi=_number(frame.rssi, language) if row.heard else NONE,

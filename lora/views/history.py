@@ -24,7 +24,7 @@ from .diagnosis import at_once
 HISTORY = "lora/history.html"
 
 
-@device_view("GET")
+@device_view("GET", also=("lora",))
 def history(request: HttpRequest, device: Device) -> HttpResponse:
     """A page of frames, newest first: all, or up to the moment ``until``, or those older than ``before``; down to
     ``to`` where a person comes back to a list that they had read on."""
