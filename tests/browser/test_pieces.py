@@ -75,6 +75,24 @@ def test_types_cannot_be_chosen_while_those_of_another_project_come(visit: Visit
     page.get_by_label("Device type").select_option(label="Own Internet device")
 
 
+def test_choice_made_before_the_scripts_have_come_counts(visit: Visit) -> None:
+    """A slow network: the page is there and its scripts are not."""
+    page = visit(OPERATOR)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/vendor/htmx\.min\..*js"), hold)
+    with page.expect_request(re.compile("htmx")):
+        page.goto("/devices/add/", wait_until="commit")
+    page.get_by_label("Project").select_option(label=PROJECT)
+    expect(page.get_by_label("Device type").locator("option")).to_have_count(1)
+    assert page.evaluate("typeof htmx") == "undefined"
+    held.pop().continue_()
+    page.get_by_label("Device type").select_option(label="Own Internet device")
+
+
 def test_iccid_is_asked_only_for_an_early_access_sim(visit: Visit) -> None:
     page = visit(OPERATOR)
     page.goto("/devices/add/")

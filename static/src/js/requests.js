@@ -1,4 +1,4 @@
-// Around requests: the CSRF header for htmx, one submit per form, toasts, dismissed messages, the live mark, lost sign-in.
+// Around requests: the CSRF header for htmx, one submit per form, toasts, dismissed messages, lost sign-in, early choices.
 // Loaded first of the deferred scripts: the others use window.portal.
 (() => {
   const body = document.body;
@@ -69,24 +69,6 @@
       location.assign(location.href);
     }
   });
-  // [data-live] reads itself again. Where something else has come in its place meanwhile (a form), that stays.
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const reader = event.detail.requestConfig?.elt;
-    if (reader?.matches("[data-live]") && !reader.isConnected) event.detail.shouldSwap = false;
-  });
-  // [data-late] brings parts for places that may have gone meanwhile (a value that was cleared): those are left out.
-  // Where it was itself replaced, what replaced it brings them: htmx would look for the places in what was taken out.
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const reader = event.detail.requestConfig?.elt;
-    if (!reader?.matches("[data-late]")) return;
-    if (!reader.isConnected) event.detail.shouldSwap = false;
-    const parts = document.createElement("template");
-    parts.innerHTML = event.detail.serverResponse;
-    for (const part of parts.content.querySelectorAll("[hx-swap-oob]")) {
-      if (!document.getElementById(part.id)) part.remove();
-    }
-    event.detail.serverResponse = parts.innerHTML;
-  });
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
     const texts = { 403: body.dataset.errorForbidden, 404: body.dataset.errorGone };
@@ -96,11 +78,12 @@
     document.addEventListener(kind, () => toast(body.dataset.errorNetwork, "bad"));
   }
 
-  // Whether the stream is there stands on the sse-connect element, which stays while its parts are swapped: css shows
-  // every .live inside it as "live" or "not live".
-  const mark = (event, state) => {
-    event.target.dataset.stream = state;
-  };
-  document.addEventListener("htmx:sseOpen", (event) => mark(event, "on"));
-  document.addEventListener("htmx:sseError", (event) => mark(event, "off"));
+  // A list that was chosen from before htmx was there, or that the browser has filled in again, has told nobody yet.
+  document.addEventListener("htmx:load", (event) => {
+    if (event.target !== body) return;
+    for (const list of document.querySelectorAll("[hx-trigger*=change] select:not([multiple])")) {
+      const offered = [...list.options].find((option) => option.defaultSelected) ?? list.options[0];
+      if (list.selectedOptions[0] !== offered) list.dispatchEvent(new Event("change", { bubbles: true }));
+    }
+  });
 })();
