@@ -209,6 +209,7 @@ SELECT {shown} FROM (
     SELECT {columns} FROM lora_frame
     WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at <= %(before)s
         AND (received_at, seq) < (%(before)s, %(before_seq)s) AND (received_at, seq) >= (%(since)s, %(since_seq)s)
+        AND {among}
     ORDER BY received_at DESC, seq DESC
     LIMIT %(scanned)s
 ) AS scanned
@@ -220,6 +221,7 @@ STOPPED = """
 SELECT received_at, seq FROM lora_frame
 WHERE device_id = %(device)s AND received_at >= %(since)s AND received_at <= %(before)s
     AND (received_at, seq) < (%(before)s, %(before_seq)s) AND (received_at, seq) >= (%(since)s, %(since_seq)s)
+    AND {among}
 ORDER BY received_at DESC, seq DESC
 OFFSET %(scanned)s - 1 LIMIT 1
 """
@@ -244,12 +246,14 @@ def read(
     scanned: int = SCANNED,
 ) -> Found:
     """At most ``limit`` frames older than ``before``, down to and with ``since``, of those that the filters let
-    through; so many of the device's frames are looked at and no more (:data:`SCANNED`), on the primary key.
+    through; so many of the device's frames are looked at and no more (:data:`SCANNED`), on the primary key, or on the
+    index of the rare ones where they are asked for.
 
     Where the page is not full, a second look says where the first one stopped.
     """
     since = since or Cursor(oldest(now), -LAST_SEQ)
     condition, values = asked.conditions()
+    among = asked.among() or "true"
     near = Cursor(min(before.at, now) - NEAR, -LAST_SEQ)
     if not condition and limit <= PAGE and near.at > since.at:
         found = read(device_id, asked, before, near, limit, now)
@@ -261,19 +265,18 @@ def read(
         "scanned": scanned, "limit": limit + 1,
     }  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(_scan(condition), values)
+        cursor.execute(
+            SCAN.format(shown=", ".join(SHOWN), columns=", ".join(COLUMNS), among=among, condition=condition or "true"),
+            values,
+        )
         rows = [_row(values) for values in cursor.fetchall()]
         if len(rows) > limit:
             return Found(rows[:limit], end=rows[limit - 1].cursor)
         if not condition:
             return Found(rows)
-        cursor.execute(STOPPED, values)
+        cursor.execute(STOPPED.format(among=among), values)
         stopped = cursor.fetchone()
     return Found(rows, end=Cursor(*stopped), given_up=True) if stopped else Found(rows)
-
-
-def _scan(condition: str) -> str:
-    return SCAN.format(shown=", ".join(SHOWN), columns=", ".join(COLUMNS), condition=condition or "true")
 
 
 def _row(values: Sequence[Any]) -> Row:

@@ -25,9 +25,13 @@ NUMBER: Final = re.compile(r"[0-9]{1,10}")
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 LAST_FCNT: Final = 2**32 - 1
 
+# Frames that are few have an index of their own (lora/migrations/0005_rare_frames.py).
+JOINS: Final = "kind IN (0, 1)"
+ERRORS: Final = "(NOT delivered OR detail ? 'unreadable')"
+
 # The kinds to choose from: the word in the address, its label, its condition.
 KINDS: Final[Mapping[str, tuple[StrOrPromise, str]]] = {
-    "join": (gettext_lazy("Join request or accept"), "kind IN (0, 1)"),
+    "join": (gettext_lazy("Join request or accept"), JOINS),
     "join-request": (FrameKind.JOIN_REQUEST.label, "kind = 0"),
     "join-accept": (FrameKind.JOIN_ACCEPT.label, "kind = 1"),
     "data": (gettext_lazy("Regular message"), "kind = 2"),
@@ -42,7 +46,7 @@ DIRECTIONS: Final[Mapping[str, tuple[StrOrPromise, Direction]]] = {
 # Yes or no: the word in the address, its label, its condition.
 ONLY: Final[Mapping[str, tuple[StrOrPromise, str]]] = {
     "mac": (gettext_lazy("With MAC commands"), "mac <> ''"),
-    "errors": (gettext_lazy("With errors: not sent, or not readable"), "(NOT delivered OR detail ? 'unreadable')"),
+    "errors": (gettext_lazy("With errors: not sent, or not readable"), ERRORS),
     "located": (gettext_lazy("With a geolocation"), "latitude IS NOT NULL"),
 }
 # Numbers: the word in the address, the highest one.
@@ -202,6 +206,12 @@ class Asked:
         if spans:
             parts.append(" OR ".join(f"({span})" for span in spans))
         return " AND ".join(f"({part})" for part in parts), values
+
+    def among(self) -> str:
+        """The rare frames of which those that are asked for are some, as SQL; "" where they may be any."""
+        if self.texts.get("kind", "").startswith("join"):
+            return JOINS
+        return ERRORS if "errors" in self.texts else ""
 
     def chips(self) -> list[Chip]:
         texts = self.texts

@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from common import partitions, tasks
+from common import day_tables, partitions, tasks
 
 TABLE = "lora_frame"
 pytestmark = pytest.mark.django_db
@@ -168,3 +168,48 @@ def test_support_staff_see_it_first(client: Client) -> None:
         cursor.execute(f"DROP TABLE {TABLE}_{datetime.now(UTC) + timedelta(days=1):%Y%m%d}")
     page = client.get("/admin/").content.decode()
     assert 'role="alert"' in page and f"{TABLE}: partitions are made until" in page
+
+
+def indexes(name: str) -> dict[str, str]:
+    """The valid indexes of each day of the table that belong to the one of this name."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text FROM pg_inherits h"
+            " JOIN pg_index i ON i.indexrelid = h.inhrelid AND i.indisvalid WHERE h.inhparent = %s::regclass",
+            [name],
+        )
+        return dict(cursor.fetchall())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_index_is_given_to_every_day_also_when_it_was_interrupted() -> None:
+    """As a migration of a running portal does it; days that are made meanwhile have it already."""
+    name, today = "lora_frame_test", datetime.now(UTC).date()
+    later = today + timedelta(days=partitions.AHEAD_DAYS + 3)
+    operation = day_tables.index_of_days(TABLE, name, "device_id", condition="kind = 1")
+    with connection.cursor() as cursor, connection.schema_editor(atomic=False) as editor:
+        try:
+            cursor.execute(f"CREATE INDEX {name} ON ONLY {TABLE} (device_id) WHERE kind = 1")
+            half = f"{TABLE}_{today:%Y%m%d}"
+            cursor.execute(f"CREATE INDEX {name}_{today:%Y%m%d} ON {half} (device_id) WHERE kind = 1")
+            partitions.create(TABLE, later, later)
+            assert set(indexes(name)) == {f"{TABLE}_{later:%Y%m%d}"}
+            for _ in range(2):
+                operation.code(None, editor)
+                assert set(indexes(name)) == {f"{TABLE}_default", *partitions.existing(TABLE).values()}
+            operation.reverse_code(None, editor)
+            cursor.execute("SELECT to_regclass(%s)", [name])
+            assert cursor.fetchone() == (None,)
+        finally:
+            cursor.execute(f"DROP INDEX IF EXISTS {name}")
+            cursor.execute(f"DROP TABLE IF EXISTS {TABLE}_{later:%Y%m%d}")
+
+
+@pytest.mark.parametrize("name", ["lora_frame_join", "lora_frame_error"])
+def test_new_days_have_the_indexes_of_the_table(name: str) -> None:
+    """Also one whose rows stood in the default partition."""
+    later = datetime.now(UTC) + timedelta(days=partitions.AHEAD_DAYS + 3)
+    insert(later)
+    partitions.create(TABLE, later.date(), later.date())
+    assert f"{TABLE}_{later:%Y%m%d}" in indexes(name)
+    assert set(indexes(name)) == {f"{TABLE}_default", *partitions.existing(TABLE).values()}

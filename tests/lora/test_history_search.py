@@ -179,7 +179,7 @@ def test_month_of_a_busy_device_is_searched_in_bounded_steps(device: Device, now
     """45,000 frames, and a filter that finds none: two queries of few milliseconds, whatever is asked."""
     partitions.maintain(now)
     fill(device, now, 44_600)
-    for query in ({"mac": "1"}, {"port": "200"}, {"errors": "1"}, {"up_from": "4000000"}, {"kind": "join"}):
+    for query in ({"mac": "1"}, {"port": "200"}, {"up_from": "4000000"}, {"kind": "ack"}):
         asked = Asked.from_query(query, now)
         began = time.perf_counter()
         with CaptureQueriesContext(connection) as queries:
@@ -232,8 +232,35 @@ def test_first_page_reads_the_newest_days_alone_by_the_primary_key(several_days:
     assert not any(table.endswith("_default") for _kind, table, _rows in scans)
 
 
+def test_joins_and_errors_are_found_wherever_they_are_by_an_index_of_them(several_days: Device, now: datetime) -> None:
+    """A few in a month of others: none of the others is looked at, and the search ends at the end of what is kept."""
+    far = [now - timedelta(days=20, minutes=minute) for minute in range(3)]
+    joins = [frame(several_days, at, n, kind=kind) for n, (at, kind) in enumerate(zip(far, (0, 1, 0), strict=True))]
+    failed = frame(several_days, far[0] - timedelta(days=1), 1, direction=1, delivered=False)
+    unread = frame(several_days, far[0] - timedelta(days=2), 1, detail={"unreadable": "1"})
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE lora_frame")
+        cursor.execute("SELECT DISTINCT tableoid::regclass::text FROM lora_frame")
+        filled = {table for (table,) in cursor.fetchall()}
+    for query, expected in (
+        ({"kind": "join"}, joins),
+        ({"kind": "join-request"}, joins[::2]),
+        ({"kind": "join-accept"}, joins[1:2]),
+        ({"errors": "1"}, [failed, unread]),
+        ({"errors": "1", "direction": "down"}, [failed]),
+        ({"errors": "1", "kind": "join"}, []),
+    ):
+        asked = Asked.from_query(query, now)
+        found = page_of(several_days, asked, now)
+        assert [row.cursor for row in found.rows] == expected and found.end is None and not found.given_up, query
+        for scans in plans(several_days, asked, now):
+            ways = {kind for kind, table, _rows in scans if table in filled}
+            assert ways <= {"Index Scan", "Index Only Scan"}, scans
+            assert sum(rows for _kind, _table, rows in scans) <= 3
+
+
 def test_filter_is_a_range_of_the_primary_key(several_days: Device, now: datetime) -> None:
-    for query in ({"mac": "1"}, {"port": "9"}, {"up_from": "9999"}, {"errors": "1"}, {"kind": "join"}):
+    for query in ({"mac": "1"}, {"port": "9"}, {"up_from": "9999"}, {"kind": "ack"}):
         for scans in plans(several_days, Asked.from_query(query, now), now):
             assert {kind for kind, _table, _rows in scans} <= {"Index Scan", "Index Only Scan"}
             assert sum(rows for _kind, _table, rows in scans) <= SCANNED
