@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from http import HTTPStatus
 from typing import Any, cast
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
@@ -27,17 +28,26 @@ from accounts.access import (
 )
 from accounts.models import Project, Role
 from common.problems import Problem
+from common.standing import Standing
 
 from . import deletion, types
 from .models import Codec, Device, DeviceType, Job
 
 
+@cache
+def _reading(also: Sequence[str]) -> Standing[Device]:
+    def compose(pk: int, projects: list[int]) -> QuerySet[Device]:
+        rows = Device.objects.select_related("type", "state", "network_task", *also)
+        return rows.filter(pk=pk, project_id__in=projects)
+
+    return Standing(compose)
+
+
 def _device(kwargs: Mapping[str, Any], also: Sequence[str] = ()) -> tuple[str, InProject]:
-    read = Device.objects.select_related("type", "state", "network_task", *also)
-    device = read.filter(pk=kwargs["device_id"]).first()
-    if device is None:
+    found = _reading(also)(pk=kwargs["device_id"], projects=get_scope()["project"])
+    if not found:
         raise Http404
-    return "device", device
+    return "device", found[0]
 
 
 def _place(request: PersonRequest, device: Device) -> None:

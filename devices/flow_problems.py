@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
+from django_scopes import get_scope
 
 from codec import decoders
+from common.standing import Standing
 from flows import problems
 from flows.models import Flow
 from flows.problems import OF_DESTINATIONS, Problem
@@ -22,11 +24,18 @@ from .models import CodecProblem, ConnectivityKind, Device, FlowLink
 HELD: Final = "flows_told"
 
 
+_linked = Standing(
+    lambda device, projects: Flow.objects.filter(device_links__device_id=device, project_id__in=projects).order_by(
+        "name", "pk"
+    )
+)
+
+
 def of_device(device: Device) -> list[Flow]:
-    """The Flows of the device with what :func:`of` needs, read once for each device object: two queries."""
+    """The Flows of the device in the person's Projects with what :func:`of` needs, read once for each device object:
+    two queries."""
     if HELD not in vars(device):
-        linked = Flow.objects.filter(device_links__device=device)
-        setattr(device, HELD, problems.told(linked.order_by("name", "pk"), devices=False))
+        setattr(device, HELD, problems.told(_linked(device=device.pk, projects=get_scope()["project"])))
     held: list[Flow] = getattr(device, HELD)
     return held
 

@@ -178,10 +178,10 @@ ORDER BY destination.name, destination.id
 """
 
 
-def told(rows: QuerySet[Flow], *, devices: bool = True) -> list[Any]:
-    """The Flows with what the rules ask of each, for :func:`of`: two queries. ``devices``: whether it is asked that
-    there are any."""
-    flows = list(rows.annotate(is_empty=~Exists(device_links)) if devices else rows)
+def told(rows: QuerySet[Flow] | list[Flow]) -> list[Any]:
+    """The Flows with what the rules ask of each, for :func:`of`: two queries, one for those that were read before, of
+    which it is not asked whether there is a device."""
+    flows = rows if isinstance(rows, list) else list(rows.annotate(is_empty=~Exists(device_links)))
     linked: dict[int, list[Linked]] = {flow.pk: [] for flow in flows}
     if flows:
         with connection.cursor() as cursor:

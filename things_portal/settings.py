@@ -158,6 +158,7 @@ DELIVERY_CA_FILE = env.text("THINGS_DELIVERY_CA_FILE", "")
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PersonBackend"]
+SESSION_ENGINE = "accounts.sessions"
 LOGIN_URL = "accounts:sign_in"
 LOGIN_REDIRECT_URL = "devices:list"
 LOGOUT_REDIRECT_URL = "accounts:sign_in"
