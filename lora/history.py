@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -249,34 +249,50 @@ def read(
     through; so many of the device's frames are looked at and no more (:data:`SCANNED`), on the primary key, or on the
     index of the rare ones where they are asked for.
 
-    Where the page is not full, a second look says where the first one stopped.
+    Where the near days do not fill the page, what is left comes from those behind them; where a search does not, a
+    second look says where the first one stopped.
     """
     since = since or Cursor(oldest(now), -LAST_SEQ)
     condition, values = asked.conditions()
-    among = asked.among() or "true"
+    values |= {"device": device_id, "scanned": max(scanned, limit + 1)}
     near = Cursor(min(before.at, now) - NEAR, -LAST_SEQ)
+    rows: list[Row] = []
     if not condition and limit <= PAGE and near.at > since.at:
-        found = read(device_id, asked, before, near, limit, now)
-        if found.end:
-            return found
-    scanned = max(scanned, limit + 1) if condition else limit + 1
-    values |= {
-        "device": device_id, "since": since.at, "since_seq": since.seq, "before": before.at, "before_seq": before.seq,
-        "scanned": scanned, "limit": limit + 1,
-    }  # fmt: skip
+        rows = _look(asked, values, before, near, limit + 1)
+        before = near
+    if len(rows) <= limit:
+        rows += _look(asked, values, before, since, limit + 1 - len(rows))
+    if len(rows) > limit:
+        return Found(rows[:limit], end=rows[limit - 1].cursor)
+    stopped = _stopped(asked, values, before, since) if condition else None
+    return Found(rows, end=stopped, given_up=stopped is not None)
+
+
+def _look(asked: Asked, values: Mapping[str, Any], before: Cursor, since: Cursor, limit: int) -> list[Row]:
+    condition = asked.conditions()[0]
+    bounds = _bounds(before, since) | {"limit": limit}
+    if not condition:
+        bounds["scanned"] = limit
+    statement = SCAN.format(
+        shown=", ".join(SHOWN),
+        columns=", ".join(COLUMNS),
+        among=asked.among() or "true",
+        condition=condition or "true",
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            SCAN.format(shown=", ".join(SHOWN), columns=", ".join(COLUMNS), among=among, condition=condition or "true"),
-            values,
-        )
-        rows = [_row(values) for values in cursor.fetchall()]
-        if len(rows) > limit:
-            return Found(rows[:limit], end=rows[limit - 1].cursor)
-        if not condition:
-            return Found(rows)
-        cursor.execute(STOPPED.format(among=among), values)
-        stopped = cursor.fetchone()
-    return Found(rows, end=Cursor(*stopped), given_up=True) if stopped else Found(rows)
+        cursor.execute(statement, {**values, **bounds})
+        return [_row(found) for found in cursor.fetchall()]
+
+
+def _stopped(asked: Asked, values: Mapping[str, Any], before: Cursor, since: Cursor) -> Cursor | None:
+    with connection.cursor() as cursor:
+        cursor.execute(STOPPED.format(among=asked.among() or "true"), {**values, **_bounds(before, since)})
+        found = cursor.fetchone()
+    return Cursor(*found) if found else None
+
+
+def _bounds(before: Cursor, since: Cursor) -> dict[str, Any]:
+    return {"since": since.at, "since_seq": since.seq, "before": before.at, "before_seq": before.seq}
 
 
 def _row(values: Sequence[Any]) -> Row:

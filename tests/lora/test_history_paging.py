@@ -127,3 +127,21 @@ def test_nothing_twice_and_nothing_left_out(
 
 def test_frames_of_the_model_are_never_later_than_what_is_looked_back() -> None:
     assert timedelta(seconds=100) < LATE
+
+
+@pytest.mark.parametrize("far", [0, 1, 2, 50])
+@pytest.mark.parametrize("near", [0, 1, 49, 50, 51])
+def test_days_that_are_near_and_those_behind_make_whole_pages(
+    device: Device, now: datetime, near: int, far: int
+) -> None:
+    """Two looks, of which neither repeats or leaves out a frame; one lies on the border itself."""
+    moments = [now - timedelta(minutes=n) for n in range(near)] + [
+        now - history.NEAR - timedelta(hours=n) for n in range(far)
+    ]
+    written = [frame(device, at, seq=-n) for n, at in enumerate(moments)]
+    read, end, pages = [], None, 0
+    while pages == 0 or end is not None:
+        found = page_of(device, Asked(before=end), now)
+        read += [row.cursor for row in found.rows]
+        end, pages = found.end, pages + 1
+    assert (read, pages) == (written, max(-(-len(written) // history.PAGE), 1))
