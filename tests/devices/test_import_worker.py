@@ -21,9 +21,11 @@ pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest
 COUNT = 120
 
 
-def waits_for_a_lock() -> bool:
+def waits_for(holder: psycopg.Connection) -> bool:
+    """Whether somebody waits for this connection; others of the server wait for each other."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND %s = ANY (pg_blocking_pids(pid))"
+        cursor.execute(blocked, [holder.info.backend_pid])
         return bool(cursor.fetchone()[0])
 
 
@@ -47,7 +49,7 @@ def test_worker_killed_while_it_adds_devices(cast: Cast, tmp_path: Path) -> None
         )
         with celery_worker(log) as first:
             imports.accept(upload=made, agreed=COUNT, actor=cast.operator)
-            wait_for(waits_for_a_lock, "the worker to be in the middle", log=log)
+            wait_for(lambda: waits_for(holder), "the worker to be in the middle", log=log)
             kill(first)
         holder.rollback()
     there = Device.objects.count()

@@ -26,7 +26,8 @@ def status(device: Device) -> str:
 def waits_for_a_lock(table: str = "simulateddevice") -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s",
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database() AND query LIKE %s",
             [f"%{table}%"],
         )
         return bool(cursor.fetchone()[0])

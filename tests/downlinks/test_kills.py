@@ -182,7 +182,10 @@ def states(device: Device) -> list[str]:
 
 def waiting(connected: psycopg.Connection[Any], *words: str) -> bool:
     """Whether some statement with these words waits for a lock."""
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE ALL(%s)"
+    statement = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database() AND query LIKE ALL(%s)"
+    )
     row = connected.execute(statement, [[f"%{word}%" for word in words]]).fetchone()
     return bool(row and row[0])
 

@@ -27,7 +27,9 @@ def waiting(table: str) -> list[int]:
     """The database processes that wait for a lock with a statement about the table."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s", [f"%{table}%"]
+            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database() AND query LIKE %s",
+            [f"%{table}%"],
         )
         return [row[0] for row in cursor.fetchall()]
 

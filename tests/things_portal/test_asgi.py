@@ -310,6 +310,7 @@ class TestMessages:
 def waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%lora_frame%%'"
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database() AND query LIKE '%%lora_frame%%'"
         )
         return bool(cursor.fetchone()[0])
