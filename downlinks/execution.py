@@ -44,10 +44,13 @@ FAIL_LIMIT: Final = 1_000
 SENT_A_SECOND: Final = 500
 
 # Takes the head of a device that is active in the portal and on its network. What concerns the row stands on the row
-# itself: of two at once, the second sees what the first did.
+# itself: of two at once, the second sees what the first did. Clocks are looked at before a row is waited for: it begins
+# no sooner than the one before it has ended.
 TAKE: Final = """
 {held}UPDATE downlinks_downlink AS d
-SET state = '{target}', executing_at = COALESCE(d.executing_at, %(now)s), attempts = d.attempts + 1,
+SET state = '{target}', executing_at = COALESCE(d.executing_at, GREATEST(%(now)s, (
+        SELECT b.finished_at FROM downlinks_downlink AS b WHERE b.device_id = d.device_id AND b.number = d.number - 1
+    ))), attempts = d.attempts + 1,
     deadline = COALESCE(d.deadline, a.deadline), {facts}
 FROM (
     SELECT v.id, %(now)s + make_interval(
